@@ -1,0 +1,3 @@
+"""bwcolor colorizes folders of old black-and-white photographs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,155 @@
+"""From a photo's luma to its chroma: a pass over the whole photo, tiles, and how they are joined."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bwcolor.color import Array
+from bwcolor.options import Detail
+from bwcolor.photo import Pixels
+from bwcolor.session import Model
+from bwcolor.tiling import feather, plan_tiles
+
+Resized = TypeVar("Resized", bound=NDArray[Any])
+
+MAX_STRETCH = 4  # the longer side fed to the network is at most this many times the network's size
+WORKING_SCALE = 2  # tiles see the photo at up to this many times the scale of the whole-photo pass
+TILES_FROM = 1.5  # a working image must have this many times the whole pass's pixels to be tiled
+OVERLAP = 0.25  # of a tile's side
+TILE_BATCH = 4  # tiles a call: memory stays bounded
+CUBIC = -0.75  # the kernel's free parameter (Keys 1981), as in OpenCV's INTER_CUBIC
+
+
+def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Array:
+    """Chroma of a photo at network scale; the network sees it upright.
+
+    luma: (height, width), uint8 or uint16, as stored. orientation: EXIF's 1..8. Returns (h, w, 2),
+    Cb and Cr in -0.5..0.5, as stored, h / w about height / width. The whole-photo pass alone
+    decides the colours at its own scale; tiles only add detail below it.
+    """
+    height, width = luma.shape
+    size = model.spec.network_size
+    whole_size = scaled_size(height, width, size)
+    working_size = scaled_size(height, width, WORKING_SCALE * size)
+    tiled = detail == "max" and math.prod(working_size) > TILES_FROM * math.prod(whole_size)
+    reduced = _resize(luma, *(working_size if tiled else whole_size))
+    white = np.float32(np.iinfo(luma.dtype).max)
+    working = upright(reduced.astype(np.float32) / white, orientation)
+    chroma = _tiled_under_whole(working, model) if tiled else _whole_pass(working, model)
+    return as_stored(chroma, orientation)
+
+
+def upright(picture: Array, orientation: int) -> Array:
+    """Turns pixels as stored so that they are seen as meant (EXIF 2.32, tag 274)."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.swapaxes(0, 1)
+    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(picture[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+
+
+def as_stored(picture: Array, orientation: int) -> Array:
+    """The inverse of `upright`."""
+    return upright(picture, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def enlarged_strips(chroma: Array, height: int, width: int, rows: int) -> Iterator[tuple[slice, Array]]:
+    """Chroma at a photo's size, in strips of at most `rows` rows, so that memory stays small.
+
+    chroma: (h, w, 2) with h <= height, w <= width. Yields the rows' slice and (rows, width, 2);
+    cubic interpolation, the same values as for the whole photo at once.
+    """
+    wide = _resize(chroma, chroma.shape[0], width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, weights = _cubic_rows(chroma.shape[0], height, top, bottom)
+        block = wide[first : first + weights.shape[1]]
+        strip = (weights @ block.reshape(len(block), -1)).reshape(bottom - top, width, 2)
+        yield slice(top, bottom), np.clip(strip, -0.5, 0.5)
+
+
+def _cubic_rows(source: int, target: int, top: int, bottom: int) -> tuple[int, Array]:
+    """First source row and weights (bottom - top, source rows used) of cubic interpolation."""
+    position = (np.arange(top, bottom) + 0.5) * source / target - 0.5
+    base = np.floor(position).astype(np.int64)
+    first = max(0, int(base[0]) - 1)
+    last = min(source - 1, int(base[-1]) + 2)
+    weights = np.zeros((bottom - top, last - first + 1), np.float32)
+    for offset in (-1, 0, 1, 2):
+        distance = np.abs(position - (base + offset))
+        near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
+        far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC
+        columns = np.clip(base + offset, 0, source - 1) - first  # rows beyond the edge repeat it
+        np.add.at(weights, (np.arange(bottom - top), columns), np.where(distance <= 1, near, far))
+    return first, weights
+
+
+def _tiled_under_whole(working: Array, model: Model) -> Array:
+    height, width = working.shape
+    whole = _whole_pass(working, model)
+    tiled = _tiled_pass(working, model)
+    difference = whole - _resize(tiled, *whole.shape[:2])
+    return np.clip(tiled + _resize(difference, height, width), -0.5, 0.5)
+
+
+def _whole_pass(luma: Array, model: Model) -> Array:
+    height, width = scaled_size(luma.shape[0], luma.shape[1], model.spec.network_size)
+    small = _resize(luma, height, width)
+    multiple = model.spec.multiple
+    padded = _pad(small, -(-height // multiple) * multiple, -(-width // multiple) * multiple)
+    return _run(padded[None], model)[0, :height, :width]
+
+
+def _tiled_pass(luma: Array, model: Model) -> Array:
+    height, width = luma.shape
+    size = model.spec.tile_size
+    overlap = int(size * OVERLAP)
+    padded = _pad(luma, max(height, size), max(width, size))
+    tiles = plan_tiles(padded.shape[0], padded.shape[1], size, overlap)
+    window = feather(size, overlap)[..., None]
+    total: Array = np.zeros((*padded.shape, 2), np.float32)
+    weight: Array = np.zeros((*padded.shape, 1), np.float32)
+    for start in range(0, len(tiles), TILE_BATCH):
+        batch = tiles[start : start + TILE_BATCH]
+        views = [(slice(t.top, t.top + size), slice(t.left, t.left + size)) for t in batch]
+        for view, chroma in zip(views, _run(np.stack([padded[v] for v in views]), model), strict=True):
+            total[view] += window * chroma
+            weight[view] += window
+    return np.asarray((total / weight)[:height, :width], np.float32)
+
+
+def _run(lumas: Array, model: Model) -> Array:
+    """Lumas N,H,W in 0..1 -> chroma N,H,W,2 in -0.5..0.5, through the model's own value ranges."""
+    low, high = model.spec.input_range
+    batch = (low + (high - low) * lumas[:, None]).astype(np.float32)
+    chroma = model.run(batch).transpose(0, 2, 3, 1)
+    low, high = model.spec.output_range
+    unit = (chroma - np.float32(low)) / np.float32(high - low) - np.float32(0.5)
+    return np.asarray(np.clip(unit, -0.5, 0.5), np.float32)
+
+
+def scaled_size(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width whose geometric mean is at most `size`; aspect kept, never enlarged."""
+    scale = min(1.0, size / math.sqrt(height * width), MAX_STRETCH * size / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resize(array: Resized, height: int, width: int) -> Resized:
+    """Area average when the picture shrinks, cubic when it grows."""
+    if array.shape[:2] == (height, width):
+        return array
+    shrinks = height * width < array.shape[0] * array.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized = cv2.resize(np.ascontiguousarray(array), (width, height), interpolation=how)
+    return cast(Resized, resized)
+
+
+def _pad(luma: Array, height: int, width: int) -> Array:
+    """Mirrors a picture beyond its right and bottom edge until it has this size."""
+    bottom, right = height - luma.shape[0], width - luma.shape[1]
+    if not bottom and not right:
+        return luma
+    return np.asarray(cv2.copyMakeBorder(luma, 0, bottom, 0, right, cv2.BORDER_REFLECT_101), np.float32)

@@ -1,0 +1,52 @@
+"""How good the colours are: colour photos made gray, colorized, compared with themselves."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bwcolor.chroma import predict_chroma
+from bwcolor.color import luma
+from bwcolor.metrics import Scores, score
+from bwcolor.options import ColorizeOptions
+from bwcolor.output import compose_pixels
+from bwcolor.photo import read_rgb
+from bwcolor.session import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores of one photo, colorized by the model, and left gray."""
+
+    path: Path
+    model: Scores
+    gray: Scores
+
+
+def evaluate(paths: list[Path], model: Model, options: ColorizeOptions, size: int) -> Iterator[Evaluation]:
+    """Colorizes BT.601 gray versions of colour photos and scores them.
+
+    size: px; each photo is cropped to its centre square and area-resized to it first; 0 keeps the
+    photo as it is. Raises PhotoError for a photo that can't be read.
+    """
+    for path in paths:
+        truth = read_rgb(path, options.max_pixels)
+        if size:
+            truth = square(truth, size)
+        y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
+        chroma = predict_chroma(y, 1, model, options.detail) * options.strength
+        output = compose_pixels(y, None, chroma)
+        gray = np.repeat(y[..., None], 3, -1)
+        yield Evaluation(path, score(output, truth), score(gray, truth))
+
+
+def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Centre crop to a square, then area resize to size x size; (H, W, 3) uint8."""
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    piece = rgb[top : top + side, left : left + side]
+    return cv2.resize(piece, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)

@@ -1,0 +1,208 @@
+"""Writing one colour photo: luma kept, chroma fitted, metadata carried over, committed at once."""
+
+import contextlib
+import errno
+import io
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+from PIL import Image
+
+from bwcolor.chroma import enlarged_strips
+from bwcolor.color import Array, chroma_limit, compose
+from bwcolor.errors import FolderError, PhotoError
+from bwcolor.metadata import keep_jpeg_metadata, keep_png_metadata, rgb_profile, tiff_compressed, tiff_tags
+from bwcolor.photo import Format, Photo, Pixels
+
+STRIP_ROWS = 64
+WEBP_QUALITY = 95
+PNG_LEVEL = 2  # a higher one costs many times the time for a few per cent of the size
+ZLIB_LEVEL = 4
+JPEG_MAX_SIDE = 65_500  # px that libjpeg writes
+WEBP_MAX_SIDE = 16_383  # px
+TEMPORARY_PREFIX = ".bwcolor-"
+_NUMBERS = itertools.count()
+
+
+def chroma_quantization(quality: int) -> list[int]:
+    """A chroma table for a JPEG: ITU-T T.81 table K.2 scaled as libjpeg does, 64 values, row by row."""
+    corner = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+    scale = 200 - 2 * quality if quality >= 50 else 5000 // quality
+    table = [corner[row][column] if row < 4 and column < 4 else 99 for row in range(8) for column in range(8)]
+    return [min(255, max(1, (value * scale + 50) // 100)) for value in table]
+
+
+CHROMA_TABLE = chroma_quantization(92)
+
+
+def encode(photo: Photo, chroma: Array) -> bytes:
+    """The colour photo as a file of its own format, with the photo's luma, alpha and metadata.
+
+    chroma: (h, w, 2), Cb and Cr in -0.5..0.5, at any size up to the photo's, as stored.
+    """
+    return ENCODERS[photo.format](photo, chroma)
+
+
+def _encode_jpeg(photo: Photo, chroma: Array) -> bytes:
+    """Stores the luma plane as it is, with the source's own quantisation table, so it survives."""
+    height, width = photo.luma.shape
+    if max(height, width) > JPEG_MAX_SIDE:
+        raise PhotoError(f"{width} x {height} is more than a JPEG can hold")
+    planes = np.empty((2, height, width), np.uint8)
+    for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
+        fitted = strip * chroma_limit(_unit(photo.luma[rows]), strip)[..., None]
+        planes[:, rows] = np.round(128 + 255 * fitted).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
+    bands = [Image.fromarray(plane) for plane in (photo.luma, planes[0], planes[1])]
+    out = io.BytesIO()
+    settings: dict[str, object] = {"quality": 95}
+    if photo.quantization is not None:
+        settings = {"qtables": [photo.quantization, CHROMA_TABLE]}
+    Image.merge("YCbCr", bands).save(
+        out, "JPEG", subsampling="4:2:0", progressive=photo.progressive, dpi=photo.dpi or (0, 0), **settings
+    )
+    return keep_jpeg_metadata(photo, out.getvalue())
+
+
+def _encode_png(photo: Photo, chroma: Array) -> bytes:
+    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    if not done:
+        raise PhotoError("the PNG could not be encoded")
+    return keep_png_metadata(photo, encoded.tobytes())
+
+
+def _encode_tiff(photo: Photo, chroma: Array) -> bytes:
+    out = io.BytesIO()
+    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
+    compressed = tiff_compressed(photo.source)
+    tifffile.imwrite(
+        out,
+        pixels,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if photo.alpha is not None else None,
+        compression="zlib" if compressed else None,
+        compressionargs={"level": ZLIB_LEVEL} if compressed else None,
+        resolution=photo.dpi,
+        resolutionunit="INCH" if photo.dpi else None,
+        iccprofile=rgb_profile(photo),
+        extratags=tiff_tags(photo.source),
+        software=False,
+        metadata=None,
+    )
+    return out.getvalue()
+
+
+def _encode_webp(photo: Photo, chroma: Array) -> bytes:
+    height, width = photo.luma.shape
+    if max(height, width) > WEBP_MAX_SIDE:
+        raise PhotoError(f"{width} x {height} is more than a WebP can hold")
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(photo.source), formats=["WEBP"]) as source:
+        kept = {key: source.info[key] for key in ("exif", "xmp") if source.info.get(key)}
+    image = Image.fromarray(compose_pixels(photo.luma, photo.alpha, chroma))
+    profile = rgb_profile(photo)
+    image.save(
+        out, "WEBP", lossless=photo.lossless, quality=80 if photo.lossless else WEBP_QUALITY,
+        exact=True, icc_profile=profile or b"", **kept,
+    )  # fmt: skip
+    return out.getvalue()
+
+
+def _encode_bmp(photo: Photo, chroma: Array) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(compose_pixels(photo.luma, photo.alpha, chroma)).save(out, "BMP", dpi=photo.dpi or (96, 96))
+    return out.getvalue()
+
+
+ENCODERS: dict[Format, Callable[[Photo, Array], bytes]] = {
+    "jpeg": _encode_jpeg, "png": _encode_png, "tiff": _encode_tiff, "webp": _encode_webp, "bmp": _encode_bmp,
+}  # fmt: skip
+
+
+def compose_pixels(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Pixels:
+    """RGB, or RGBA where there is alpha: (height, width, 3 or 4) in the depth of `luma`.
+
+    luma, alpha: (height, width), uint8 or uint16. chroma: (h, w, 2), Cb and Cr in -0.5..0.5.
+    """
+    height, width = luma.shape
+    channels = 3 if alpha is None else 4
+    pixels: Pixels = np.empty((height, width, channels), luma.dtype)
+    top = np.iinfo(luma.dtype).max
+    for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
+        pixels[rows, :, :3] = np.round(top * compose(_unit(luma[rows]), strip))
+        if alpha is not None:
+            pixels[rows, :, 3] = alpha[rows]
+    return pixels
+
+
+def _unit(luma: Pixels) -> Array:
+    return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
+
+
+def commit(content: bytes, target: Path, overwrite: bool) -> None:
+    """Makes `content` appear under its final name at once, complete, never over another file.
+
+    Written to a temporary sibling, flushed to disk, then linked to its name. With `overwrite` it
+    replaces what is there. Raises PhotoError when the name is taken, FolderError when the folder
+    can't be written or the disk is full.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target.parent) as part:
+            with part.open("xb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            if overwrite:
+                part.replace(target)
+            else:
+                _link(part, target)
+        _sync_folder(target.parent)
+    except FileExistsError as error:
+        raise PhotoError(f"{target} exists already; --overwrite replaces it") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise PhotoError("its name is too long for the output folder's disk") from error
+        raise FolderError(
+            f"{target.parent}: can't be written ({error.strerror}). Choose another folder with --out,"
+            " or free some space, and run the same command again: what is done is skipped."
+        ) from error
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    part = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_NUMBERS)}.part"
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _link(part: Path, target: Path) -> None:
+    """Gives the file its name unless the name is taken, in one step where the disk can do that."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if target.exists():  # a disk without hard links, such as FAT: the check and the move are two steps
+            raise FileExistsError(target) from error
+        part.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows can't open a folder
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,187 @@
+"""Reading one photo: bytes in memory -> luma, alpha and what describes it. Inputs are only read."""
+
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bwcolor.errors import PhotoError
+
+Format = Literal["jpeg", "png", "tiff", "webp", "bmp"]
+Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+DECODERS = ["JPEG", "PNG", "TIFF", "WEBP", "BMP"]  # the only ones of Pillow's that see a user's file
+# What Pillow calls the result; MPO is a JPEG with more pictures behind it, as some cameras write.
+FORMATS: dict[str, Format] = {
+    "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "TIFF": "tiff", "WEBP": "webp", "BMP": "bmp",
+}  # fmt: skip
+ORIENTATION = 274  # EXIF tag
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0 tags
+MIN_IS_WHITE, SEPARATED = 0, 5  # of PHOTOMETRIC
+
+# Sizes are checked against options.max_pixels before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A decoded photo, pixels as stored (not turned).
+
+    luma: (height, width), uint8 or uint16, BT.601. alpha: the same shape and depth, or None.
+    orientation: EXIF's 1..8. format: of the file. source: its bytes, for metadata that is copied.
+    icc: an ICC profile, or None. dpi: dots per inch, or None. lossless: whether the file's coding is.
+    quantization: luma table of a JPEG, 64 values. progressive: of a JPEG.
+    """
+
+    luma: Pixels
+    alpha: Pixels | None
+    orientation: int
+    format: Format
+    source: bytes
+    icc: bytes | None
+    dpi: tuple[float, float] | None
+    lossless: bool
+    quantization: list[int] | None
+    progressive: bool
+
+
+def read_photo(path: Path, max_pixels: int) -> Photo:
+    """Reads and decodes one file; raises PhotoError with the reason and the way out."""
+    source = _read_bytes(path)
+    try:
+        with _open(source) as image:
+            _check(image, max_pixels)
+            luma, alpha = _decode(image, source)
+            dpi = image.info.get("dpi")
+            tables = getattr(image, "quantization", None)
+            return Photo(
+                luma=luma,
+                alpha=alpha,
+                orientation=_orientation(image),
+                format=FORMATS[image.format or ""],
+                source=source,
+                icc=image.info.get("icc_profile"),
+                dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+                lossless=image.format != "WEBP" or b"VP8L" in source[:64],
+                quantization=list(tables[0]) if tables else None,
+                progressive=bool(image.info.get("progressive")),
+            )
+    except PhotoError:
+        raise
+    except Exception as error:  # decoders raise whatever they like on damaged data
+        raise PhotoError(_reason(error)) from error
+
+
+def photo_pixels(path: Path) -> int:
+    """Width times height as the file's header says, without decoding; PhotoError when there is none."""
+    try:
+        with Image.open(path, formats=DECODERS) as image:
+            return image.width * image.height
+    except Exception as error:  # as in read_photo
+        raise PhotoError(_reason(error)) from error
+
+
+def read_rgb(path: Path, max_pixels: int = 300_000_000) -> NDArray[np.uint8]:
+    """A colour photo for training and evaluation, upright: (height, width, 3), uint8 sRGB."""
+    source = _read_bytes(path)
+    try:
+        with _open(source) as image:
+            _check(image, max_pixels)
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except PhotoError:
+        raise
+    except Exception as error:  # as above
+        raise PhotoError(_reason(error)) from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"can't be read ({error.strerror})") from error
+    if not source:
+        raise PhotoError("the file is empty")
+    return source
+
+
+def _open(source: bytes) -> Image.Image:
+    # From memory, because Pillow 13.0 scrambles uncompressed turned TIFFs that it maps from disk.
+    return Image.open(io.BytesIO(source), formats=DECODERS)
+
+
+def _check(image: Image.Image, max_pixels: int) -> None:
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise PhotoError(
+            f"{image.width} x {image.height} = {pixels / 1e6:.0f} megapixels is over the limit of"
+            f" {max_pixels / 1e6:.0f}; raise it with --max-pixels"
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise PhotoError(f"has {frames} pages or frames; only single pictures can be colorized so far")
+    tags = getattr(image, "tag_v2", {})
+    bits = max(tags.get(BITS_PER_SAMPLE, (8,)))
+    if bits > 16 or 3 in tags.get(SAMPLE_FORMAT, (1,)):
+        raise PhotoError(f"stores {bits}-bit or floating-point values; save it as 8 or 16 bit")
+
+
+def _decode(image: Image.Image, source: bytes) -> tuple[Pixels, Pixels | None]:
+    """Luma and alpha as stored, 8 or 16 bit."""
+    if _is_16_bit(image, source):
+        return _decode_16_bit(image, source)
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        return _to_luma(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L")), None
+    return _to_luma(np.asarray(image.convert("RGB"))), None
+
+
+def _is_16_bit(image: Image.Image, source: bytes) -> bool:
+    if image.format == "PNG":
+        return source[24] == 16  # bit depth in IHDR, PNG specification 11.2.1
+    return bool(max(getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))) > 8)
+
+
+def _decode_16_bit(image: Image.Image, source: bytes) -> tuple[Pixels, Pixels | None]:
+    # Pillow cuts 16-bit colour to 8 bits without a word; OpenCV does not.
+    photometric = getattr(image, "tag_v2", {}).get(PHOTOMETRIC)
+    data = None
+    if photometric != SEPARATED:  # OpenCV would take its inks for colours
+        data = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_UNCHANGED)
+    if data is None or data.dtype != np.uint16 or data.shape[:2] != (image.height, image.width):
+        raise PhotoError("this kind of 16-bit picture can't be decoded; save it as gray or RGB, uncompressed or LZW")
+    pixels: Pixels = np.asarray(data, np.uint16)
+    if pixels.ndim == 2:
+        return (np.invert(pixels) if photometric == MIN_IS_WHITE else pixels), None
+    alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
+    return _to_luma(pixels[..., 2::-1]), alpha
+
+
+def _to_luma(rgb: Pixels) -> Pixels:
+    """BT.601 luma of RGB, rounded, in the same depth; gray stays exactly as it is."""
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), rgb.dtype)
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not a picture that can be read, or damaged"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"can't be read ({error.strerror})"
+    if isinstance(error, MemoryError):
+        return "not enough memory to decode it"
+    if isinstance(error, struct.error | IndexError | SyntaxError):
+        return "damaged"
+    return f"can't be decoded ({error})"

@@ -1,0 +1,117 @@
+"""Which photos there are and where each one's output goes, settled before any work."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from bwcolor.errors import FolderError, NoPhotosError, UsageError
+from bwcolor.photo import EXTENSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One photo to colorize: source is read, target is written."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something with a photo's extension that is not opened, and why; or a folder that can't be listed."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do, in the order of the names. out: the folder that gets the outputs."""
+
+    jobs: list[Job]
+    left_out: list[LeftOut]
+    out: Path
+
+
+def find_jobs(photos: Path, out: Path | None) -> Plan:
+    """Walks a folder, or takes one file, and mirrors it under `out`.
+
+    out: by default `<photos>_colored` beside the input. For a single file it may also be the name
+    of the output. Raises FolderError, NoPhotosError or UsageError before anything is written.
+    """
+    photos = Path(os.path.abspath(photos))  # keeps links in the path, unlike resolve()
+    if photos.is_file():
+        return _single(photos, out)
+    if not photos.is_dir():
+        raise FolderError(f"{photos}: no such file or folder.")
+    out = Path(os.path.abspath(out)) if out else photos.with_name(f"{photos.name}_colored")
+    if out.exists() and out.samefile(photos):
+        raise UsageError(f"--out {out} is the input folder itself: outputs would replace your originals.")
+    if out.exists() and not out.is_dir():
+        raise FolderError(f"--out {out} is a file, not a folder.")
+    files, left_out = _walk(photos, out)
+    if not files:
+        known = ", ".join(sorted(EXTENSIONS))
+        raise NoPhotosError(f"{photos}: no photos found. Known kinds: {known}.")
+    return Plan([Job(path, out / path.relative_to(photos)) for path in files], left_out, out)
+
+
+def _single(photo: Path, out: Path | None) -> Plan:
+    if photo.suffix.lower() not in EXTENSIONS:
+        raise NoPhotosError(f"{photo}: not a kind of photo that can be read ({', '.join(sorted(EXTENSIONS))}).")
+    if out is None:
+        target = photo.with_name(f"{photo.stem}_colored{photo.suffix}")
+    elif out.is_dir() or out.suffix.lower() not in EXTENSIONS:
+        target = Path(os.path.abspath(out)) / photo.name
+    else:
+        target = Path(os.path.abspath(out))
+        if target.suffix.lower() != photo.suffix.lower():
+            raise UsageError(
+                f"--out {out}: the output has the input's format; name it {target.with_suffix(photo.suffix).name}."
+            )
+    if target.exists() and target.samefile(photo):
+        raise UsageError(f"--out {target} is the input itself: the output would replace your original.")
+    return Plan([Job(photo, target)], [], target.parent)
+
+
+def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
+    files: list[Path] = []
+    left_out: list[LeftOut] = []
+    pending = [photos]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == photos:
+                raise FolderError(f"{photos}: can't be listed ({error.strerror}).") from error
+            left_out.append(LeftOut(folder, f"folder can't be listed ({error.strerror})"))
+            continue
+        folders = []
+        for entry in entries:
+            path = folder / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if path != out:
+                    folders.append(path)
+            elif path.suffix.lower() in EXTENSIONS and not _is_hidden_sibling(entry.name):
+                kind = _not_a_file(entry)
+                if kind:
+                    left_out.append(LeftOut(path, kind))
+                else:
+                    files.append(path)
+        pending.extend(reversed(folders))
+    return files, left_out
+
+
+def _is_hidden_sibling(name: str) -> bool:
+    return name.startswith("._")  # macOS puts a file's resource fork beside it under this name
+
+
+def _not_a_file(entry: os.DirEntry[str]) -> str:
+    """Why a directory entry is not opened; empty for a regular file."""
+    if entry.is_symlink():
+        return "is a link; give the folder that it points to"
+    mode = entry.stat(follow_symlinks=False).st_mode
+    return "" if stat.S_ISREG(mode) else "is not a regular file"

@@ -1,0 +1,106 @@
+"""The view of a run on stderr: a bar on a terminal, plain lines elsewhere."""
+
+import time
+import unicodedata
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.text import Text
+
+from bwcolor.report import Outcome, Report
+
+PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
+NAME_WIDTH = 32  # columns of the bar's line for the name of a photo
+
+
+def printable(name: object) -> str:
+    """A file name as data: control characters, bidi marks and undecodable bytes made visible."""
+    return "".join(
+        char if not unicodedata.category(char).startswith("C") else f"\\u{ord(char):04x}" for char in str(name)
+    )
+
+
+class RunView:
+    """Shows outcomes as they come. level: -1 only failures, 0 the usual, 1 every photo."""
+
+    def __init__(self, total: int, root: Path, level: int) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._root = root
+        self._level = level
+        self._total = total
+        self._started = self._last_line = time.monotonic()
+        self.report = Report()
+        self._bar = Progress(
+            BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), _Name(),
+            console=self._console, transient=True, disable=level < 0 or not self._console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("photos", total=total, name="")
+
+    def __enter__(self) -> "RunView":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line of the usual kind."""
+        if self._level >= 0:
+            self._console.print(Text(printable(text)))
+
+    def warn(self, text: str) -> None:
+        """A line that even --quiet shows."""
+        self._console.print(Text(printable(text)))
+
+    def show(self, outcome: Outcome) -> None:
+        """Counts a photo and moves the bar; one line for a failure."""
+        self.report.add(outcome)
+        name = _relative(outcome.job.source, self._root)
+        self._bar.update(self._task, advance=1, name=printable(name))
+        if outcome.state == "failed":
+            self.warn(f"failed: {name}: {outcome.reason}")
+        elif self._level > 0:
+            detail = outcome.reason or f"{outcome.seconds:.2f} s"
+            notes = "".join(f"; {note}" for note in outcome.notes)
+            self._console.print(Text(printable(f"{outcome.state}: {name}: {detail}{notes}")))
+        now = time.monotonic()
+        if self._bar.disable and now - self._last_line > PLAIN_INTERVAL:
+            self._last_line = now
+            self.say(f"{self.report.states.total()} of {self._total} photos")
+
+    def advance(self, photo: Path) -> None:
+        """Moves the bar by one photo that has no outcome."""
+        self._bar.update(self._task, advance=1, name=printable(_relative(photo, self._root)))
+
+    def summarize(self, out: Path) -> None:
+        """The last lines: how many photos ended how, what was left out, how long it took."""
+        states = self.report.states
+        seconds = time.monotonic() - self._started
+        parts = [f"{states['done']} colorized"]
+        parts += [f"{states['skipped']} skipped (output exists)"] if states["skipped"] else []
+        parts += [f"{states['failed']} failed"] if states["failed"] else []
+        self.say(f"{', '.join(parts)} in {seconds:.1f} s. Outputs are in {out}")
+        for note, count in self.report.notes.items():
+            self.say(f"note: {count} of them: {note}")
+
+
+def _relative(path: Path, root: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+class _Rate(ProgressColumn):
+    """Photos a second, or seconds a photo when slower."""
+
+    def render(self, task: Task) -> Text:
+        if not task.speed:
+            return Text("")
+        return Text(f"{task.speed:.1f} photos/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/photo")
+
+
+class _Name(ProgressColumn):
+    """The photo that ended last; as Text, because markup in a file name must stay text."""
+
+    def render(self, task: Task) -> Text:
+        name = str(task.fields["name"])
+        return Text(name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :])

@@ -1,0 +1,1 @@
+"""Training of bwcolor's generators (PyTorch). Installed with the extra ``bwcolor[train]``."""

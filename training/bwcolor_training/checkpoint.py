@@ -1,0 +1,70 @@
+"""A checkpoint holds all that a run needs to go on, and describes itself."""
+
+import dataclasses
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bwcolor_training.config import TrainConfig, from_mapping
+from bwcolor_training.errors import TrainingInputError
+
+FORMAT = "bwcolor-checkpoint-1"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """State of a run after `step` steps.
+
+    network: weights as trained. ema: their moving average, which export uses. optimizer: None in a
+    file that was made small to start another run from. seconds: wall time of training so far,
+    cpu_seconds: processor time over all processes, photos: training crops seen.
+    """
+
+    config: TrainConfig
+    step: int
+    seconds: float
+    cpu_seconds: float
+    photos: int
+    network: dict[str, torch.Tensor]
+    ema: dict[str, torch.Tensor]
+    optimizer: dict[str, Any] | None
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes atomically: the last good file survives a full disk or a kill."""
+    part = path.with_name(f".{path.name}.part")
+    content = {field.name: getattr(checkpoint, field.name) for field in dataclasses.fields(checkpoint)}
+    content |= {"format": FORMAT, "config": dataclasses.asdict(checkpoint.config)}
+    try:
+        with part.open("wb") as out:
+            torch.save(content, out)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        part.unlink(missing_ok=True)
+        raise TrainingInputError(f"{path}: could not be written ({error}). Free some space and --resume.") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint without running code from it; raises TrainingInputError when it is none."""
+    if not path.is_file():
+        raise TrainingInputError(f"{path}: no such checkpoint.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train.") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train.")
+    config = from_mapping(content.pop("config"), str(path))
+    return Checkpoint(config=config, **content)
+
+
+def shrink(checkpoint: Checkpoint) -> Checkpoint:
+    """The moving average alone, in fp16: small enough to publish, enough to start another run."""
+    half = {name: t.half() if t.is_floating_point() else t for name, t in checkpoint.ema.items()}
+    return dataclasses.replace(checkpoint, network={}, ema=half, optimizer=None)

@@ -1,0 +1,225 @@
+"""The default generator: a U-Net whose encoder is MobileNetV2 pretrained on ImageNet.
+
+Encoder: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", batch norm
+folded into the convolutions. Decoder: Ronneberger et al. 2015, "U-Net", with bilinear up-sampling.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bwcolor_training.errors import TrainingInputError
+
+# (input width, output width, stride) of the 17 inverted residuals; all but the first expand by 6.
+BLOCKS = [
+    (32, 16, 1), (16, 24, 2), (24, 24, 1), (24, 32, 2), (32, 32, 1), (32, 32, 1),
+    (32, 64, 2), (64, 64, 1), (64, 64, 1), (64, 64, 1), (64, 96, 1), (96, 96, 1), (96, 96, 1),
+    (96, 160, 2), (160, 160, 1), (160, 160, 1), (160, 320, 1),
+]  # fmt: skip
+SKIP_BLOCKS = (1, 3, 6, 13)  # their expanded maps, at strides 2, 4, 8 and 16, feed the decoder
+SKIP_WIDTHS = (96, 144, 192, 576)
+LAST_WIDTH = 1280
+STRIDE = 32
+CHROMA_SCALE = 0.1  # the head works in units near 1; Cb and Cr of photos vary by about 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConvention:
+    """What a set of MobileNetV2 weights was trained with; another choice runs, and is worse.
+
+    mean, std: per input channel, for values in 0..1. same_padding: TensorFlow's SAME padding (on
+    even sizes a stride-2 convolution pads after only) instead of PyTorch's symmetric one.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    same_padding: bool
+
+
+TENSORFLOW = EncoderConvention((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), same_padding=True)
+TORCHVISION = EncoderConvention((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), same_padding=False)
+CONVENTIONS = {"tensorflow": TENSORFLOW, "torchvision": TORCHVISION}
+
+
+class Conv(nn.Conv2d):
+    """A 1x1 or 3x3 convolution with bias, padded as the encoder's convention asks."""
+
+    def __init__(self, width_in: int, width_out: int, kernel: int, stride: int = 1,
+                 groups: int = 1, same_padding: bool = True) -> None:  # fmt: skip
+        self.pad_after = same_padding and stride == 2
+        padding = 0 if self.pad_after else kernel // 2
+        super().__init__(width_in, width_out, kernel, stride, padding, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pad(x, (0, 1, 0, 1)) if self.pad_after else x)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expand, 3x3 depthwise, 1x1 project; returns the output and the expanded map."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int, expand: int, same: bool) -> None:
+        super().__init__()
+        hidden = width_in * expand
+        self.expand = Conv(width_in, hidden, 1) if expand > 1 else None
+        self.dw = Conv(hidden, hidden, 3, stride, groups=hidden, same_padding=same)
+        self.project = Conv(hidden, width_out, 1)
+        self.residual = stride == 1 and width_in == width_out
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        expanded = x if self.expand is None else F.relu6(self.expand(x))
+        out = self.project(F.relu6(self.dw(expanded)))
+        return (x + out if self.residual else out), expanded
+
+
+class MobileNetV2Encoder(nn.Module):
+    """MobileNetV2 without its classifier.
+
+    Input: gray N1HW or RGB N3HW, float, 0..1, height and width multiples of 32. Output: the
+    expanded maps of blocks 1, 3, 6, 13 and the last convolution's map (strides 2, 4, 8, 16, 32;
+    widths 96, 144, 192, 576, 1280).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, convention: EncoderConvention) -> None:
+        super().__init__()
+        same = convention.same_padding
+        self.register_buffer("mean", torch.tensor(convention.mean).view(1, 3, 1, 1), False)
+        self.register_buffer("std", torch.tensor(convention.std).view(1, 3, 1, 1), False)
+        self.stem = Conv(3, 32, 3, 2, same_padding=same)
+        self.blocks = nn.ModuleList(
+            InvertedResidual(i, o, s, 1 if n == 0 else 6, same) for n, (i, o, s) in enumerate(BLOCKS)
+        )
+        self.last = Conv(320, LAST_WIDTH, 1)
+
+    def forward(self, photo: Tensor) -> list[Tensor]:
+        x = F.relu6(self.stem((photo - self.mean) / self.std))
+        skips = []
+        for number, block in enumerate(self.blocks):
+            x, expanded = block(x)
+            if number in SKIP_BLOCKS:
+                skips.append(expanded)
+        return [*skips, F.relu6(self.last(x))]
+
+
+def load_npz_encoder(encoder: MobileNetV2Encoder, path: Path) -> None:
+    """Fills the encoder from an .npz of folded weights named like its own parameters.
+
+    Raises TrainingInputError when the file lacks an array or one has another shape.
+    """
+    if not path.is_file():
+        raise TrainingInputError(f"{path}: no such encoder file. Check --set encoder=FILE.npz.")
+    with np.load(path, allow_pickle=False) as arrays:
+        state = {}
+        for name, parameter in encoder.state_dict().items():
+            if name not in arrays or arrays[name].shape != tuple(parameter.shape):
+                raise TrainingInputError(f"{path}: array {name} is missing or has another shape.")
+            state[name] = torch.from_numpy(arrays[name].astype(np.float32))
+    encoder.load_state_dict(state)
+
+
+def load_torchvision_encoder(encoder: MobileNetV2Encoder, features: nn.Module) -> None:
+    """Fills the encoder from the `features` of torchvision's MobileNetV2, batch norm folded in."""
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    for module in features.modules():
+        children = list(module.children())
+        pairs += [
+            (conv, norm)
+            for conv, norm in itertools.pairwise(children)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        ]
+    ours = [m for m in encoder.modules() if isinstance(m, Conv)]
+    if len(pairs) != len(ours):
+        raise TrainingInputError(f"torchvision's MobileNetV2 has {len(pairs)} convolutions, not {len(ours)}.")
+    with torch.no_grad():
+        for target, (conv, norm) in zip(ours, pairs, strict=True):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            assert target.bias is not None
+            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            target.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
+            target.bias.copy_(norm.bias - norm.running_mean * scale)
+
+
+class DecoderBlock(nn.Module):
+    """Up-sample to the skip's size, concatenate the narrowed skip, convolve."""
+
+    def __init__(self, width_in: int, skip: int, narrowed: int, width_out: int, convs: int) -> None:
+        super().__init__()
+        self.narrow = nn.Sequential(nn.Conv2d(skip, narrowed, 1, bias=False), nn.BatchNorm2d(narrowed), nn.ReLU())
+        widths = [width_in + narrowed] + [width_out] * convs
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.convs = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+        out: Tensor = self.convs(torch.cat([x, self.narrow(skip)], 1))
+        return out
+
+
+class GlobalAttention(nn.Module):
+    """Self-attention over all positions of the coarsest map, added to it (residual).
+
+    Vaswani et al. 2017, without positional encoding: what a place looks like decides, so any
+    photo size works.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = (
+            t.reshape(n, h * w, self.heads, c // self.heads).transpose(1, 2)
+            for t in self.qkv(self.norm(tokens)).chunk(3, -1)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w, c)
+        attended: Tensor = self.out(mixed)
+        return x + attended.transpose(1, 2).reshape(n, c, h, w)
+
+
+class MobileUNet(nn.Module):
+    """Luma in, chroma out.
+
+    Input: N1HW float, BT.601 luma 0..1, height and width multiples of 32. Output: N2HW float, Cb
+    and Cr of JPEG's full-range YCbCr (ITU-T T.871) in -0.5..0.5, not clamped.
+    """
+
+    stride = STRIDE
+
+    def __init__(self, convention: EncoderConvention, widths: tuple[int, ...], skips: tuple[int, ...]) -> None:
+        super().__init__()
+        self.encoder = MobileNetV2Encoder(convention)
+        bottom = widths[0]
+        self.bottom = nn.Sequential(nn.Conv2d(LAST_WIDTH, bottom, 1, bias=False), nn.BatchNorm2d(bottom), nn.ReLU())
+        self.attention = GlobalAttention(bottom, heads=4)
+        ups = []
+        before = bottom
+        for level, (skip, narrowed, width) in enumerate(zip(reversed(SKIP_WIDTHS), skips, widths, strict=True)):
+            ups.append(DecoderBlock(before, skip, narrowed, width, convs=1 if level == 3 else 2))
+            before = width
+        self.ups = nn.ModuleList(ups)
+        self.squeeze = nn.Conv2d(before, 24, 1)
+        self.head = nn.Sequential(nn.Conv2d(25, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 2, 1))
+
+    def forward(self, luma: Tensor) -> Tensor:
+        *skips, x = self.encoder(luma)
+        x = self.attention(self.bottom(x))
+        for up, skip in zip(self.ups, reversed(skips), strict=True):
+            x = up(x, skip)
+        x = F.interpolate(self.squeeze(x), size=luma.shape[-2:], mode="bilinear", align_corners=False)
+        chroma: Tensor = self.head(torch.cat([x, luma - 0.5], 1))
+        return CHROMA_SCALE * chroma

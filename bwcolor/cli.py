@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from bwcolor import __version__
-from bwcolor.errors import BwcolorError, DeviceError
+from bwcolor.errors import BwcolorError, DeviceError, NoPhotosError, PhotoError
 
 if TYPE_CHECKING:
     from bwcolor.evaluate import Evaluation
@@ -145,29 +145,30 @@ def evaluate(
 ) -> None:
     """Measure a model: make colour photos gray, colorize them, compare with the truth."""
     with _errors_as_sentences():
-        from bwcolor.evaluate import evaluate as scores_of
+        from bwcolor.evaluate import evaluate_photo
         from bwcolor.options import ColorizeOptions
         from bwcolor.plan import find_jobs
         from bwcolor.progress import RunView
 
         options = ColorizeOptions(strength, detail.value, max_pixels=max_pixels)
         paths = [job.source for job in find_jobs(photos, None).jobs]
+        results: list[Evaluation] = []
         with RunView(len(paths), photos.absolute(), 0) as view:
             network = _load(model, device, view)
-            results = []
-            for result in scores_of(paths, network, options, size):
-                results.append(result)
-                view.advance(result.path)
+            for path in paths:
+                try:
+                    results.append(evaluate_photo(path, network, options, size))
+                except PhotoError as error:
+                    view.warn(f"failed: {path}: {error}")
+                view.advance(path)
+        if not results:
+            raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be read.")
         protocol = f"centre crop to a square, area resize to {size} px" if size else "whole photos at their own size"
         typer.echo(f"Model {network.spec.name} {network.spec.version} ({network.sha256[:12]}), detail {detail.value}")
         typer.echo(f"Protocol: {protocol}; BT.601 gray input; means over {len(results)} photos; strength {strength:g}")
-        for line in _score_table(results):
-            typer.echo(line)
-        for result in sorted(results, key=lambda r: -r.model.de00)[:worst]:
-            typer.echo(
-                f"{result.path}: CIEDE2000 {result.model.de00:.2f} (gray {result.gray.de00:.2f}),"
-                f" PSNR {result.model.psnr:.2f} dB (gray {result.gray.psnr:.2f})"
-            )
+        _print_scores(results, worst)
+        if len(results) < len(paths):
+            raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @app.command()
@@ -254,19 +255,23 @@ def _print_plan(plan: "Plan", overwrite: bool) -> None:
     typer.echo(f"{len(plan.jobs)} photos; nothing was written (--dry-run)")
 
 
-def _score_table(results: "list[Evaluation]") -> Iterator[str]:
+def _print_scores(results: "list[Evaluation]", worst: int) -> None:
     from bwcolor.metrics import summarize
+    from bwcolor.progress import printable
 
-    yield f"{'':10}{'PSNR dB':>10}{'CIEDE2000':>12}{'colourfulness':>16}{'of truth':>11}"
+    typer.echo(f"{'':8}{'PSNR dB':>10}{'CIEDE2000':>12}{'colourfulness':>16}{'of truth':>11}")
     for name, summary in (
         ("model", summarize([r.model for r in results])),
         ("gray", summarize([r.gray for r in results])),
     ):
-        yield (
-            f"{name:10}{summary.psnr:10.2f}{summary.de00:12.2f}{summary.colourfulness:16.2f}"
-            f"{100 * summary.colourfulness_ratio:9.1f} %"
+        ratio = f"{100 * summary.colourfulness_ratio:.1f} %"
+        typer.echo(f"{name:8}{summary.psnr:10.2f}{summary.de00:12.2f}{summary.colourfulness:16.2f}{ratio:>11}")
+    typer.echo(f"{'truth':8}{'':22}{summary.colourfulness_truth:16.2f}")
+    for result in sorted(results, key=lambda r: -r.model.de00)[:worst]:
+        typer.echo(
+            printable(f"{result.path}: CIEDE2000 {result.model.de00:.2f} (gray {result.gray.de00:.2f}),")
+            + f" PSNR {result.model.psnr:.2f} dB (gray {result.gray.psnr:.2f})"
         )
-    yield f"{'truth':10}{'':22}{summary.colourfulness_truth:16.2f}"
 
 
 def _need_training_packages() -> None:

@@ -1,6 +1,5 @@
 """How good the colours are: colour photos made gray, colorized, compared with themselves."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +25,20 @@ class Evaluation:
     gray: Scores
 
 
-def evaluate(paths: list[Path], model: Model, options: ColorizeOptions, size: int) -> Iterator[Evaluation]:
-    """Colorizes BT.601 gray versions of colour photos and scores them.
+def evaluate_photo(path: Path, model: Model, options: ColorizeOptions, size: int) -> Evaluation:
+    """Colorizes the BT.601 gray version of a colour photo and scores both against the truth.
 
-    size: px; each photo is cropped to its centre square and area-resized to it first; 0 keeps the
+    size: px; the photo is cropped to its centre square and area-resized to it first; 0 keeps the
     photo as it is. Raises PhotoError for a photo that can't be read.
     """
-    for path in paths:
-        truth = read_rgb(path, options.max_pixels)
-        if size:
-            truth = square(truth, size)
-        y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
-        chroma = predict_chroma(y, 1, model, options.detail) * options.strength
-        output = compose_pixels(y, None, chroma)
-        gray = np.repeat(y[..., None], 3, -1)
-        yield Evaluation(path, score(output, truth), score(gray, truth))
+    truth = read_rgb(path, options.max_pixels)
+    if size:
+        truth = square(truth, size)
+    y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
+    chroma = predict_chroma(y, 1, model, options.detail) * options.strength
+    output = compose_pixels(y, None, chroma)
+    gray = np.repeat(y[..., None], 3, -1)
+    return Evaluation(path, score(output, truth), score(gray, truth))
 
 
 def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

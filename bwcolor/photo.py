@@ -22,6 +22,7 @@ DECODERS = ["JPEG", "PNG", "TIFF", "WEBP", "BMP"]  # the only ones of Pillow's t
 FORMATS: dict[str, Format] = {
     "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "TIFF": "tiff", "WEBP": "webp", "BMP": "bmp",
 }  # fmt: skip
+EMPTY = "the file is empty"
 ORIENTATION = 274  # EXIF tag
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0 tags
 MIN_IS_WHITE, SEPARATED = 0, 5  # of PHOTOMETRIC
@@ -82,8 +83,12 @@ def read_photo(path: Path, max_pixels: int) -> Photo:
 def photo_pixels(path: Path) -> int:
     """Width times height as the file's header says, without decoding; PhotoError when there is none."""
     try:
+        if not path.stat().st_size:
+            raise PhotoError(EMPTY)
         with Image.open(path, formats=DECODERS) as image:
             return image.width * image.height
+    except PhotoError:
+        raise
     except Exception as error:  # as in read_photo
         raise PhotoError(_reason(error)) from error
 
@@ -107,7 +112,7 @@ def _read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise PhotoError(f"can't be read ({error.strerror})") from error
     if not source:
-        raise PhotoError("the file is empty")
+        raise PhotoError(EMPTY)
     return source
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bwcolor.errors import DeviceError, ModelError
+from bwcolor.errors import DeviceError, ModelError, UsageError
 from bwcolor.spec import ModelSpec
 
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -59,10 +59,11 @@ def load_model(path: Path, device: str = "auto") -> OnnxModel:
     """Reads the file, checks its contract, opens it on `device` and tries one small picture.
 
     device: "auto", "cpu", "cuda" or "cuda:N"; only "auto" may end on the CPU without being told.
-    Raises ModelError for an unfit file, DeviceError for a device that can't be used.
+    Raises UsageError for another `device`, DeviceError for one that can't be used, ModelError for an
+    unfit file.
     """
     if not DEVICE_PATTERN.fullmatch(device):
-        raise DeviceError(f"--device {device}: choose auto, cpu, cuda or cuda:N (N counts from 0).")
+        raise UsageError(f"--device {device}: choose auto, cpu, cuda or cuda:N (N counts from 0).")
     content = _read(path)
     session, used, why = _open(path, content, device)
     try:

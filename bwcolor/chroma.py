@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bwcolor.color import Array
 from bwcolor.options import Detail
-from bwcolor.photo import Pixels
+from bwcolor.photo import Pixels, as_stored, upright
 from bwcolor.session import Model
 from bwcolor.tiling import feather, plan_tiles
 
@@ -43,17 +43,9 @@ def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail)
     return as_stored(chroma, orientation)
 
 
-def upright(picture: Array, orientation: int) -> Array:
-    """Turns pixels as stored so that they are seen as meant (EXIF 2.32, tag 274)."""
-    if orientation in (5, 6, 7, 8):
-        picture = picture.swapaxes(0, 1)
-    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
-    return np.ascontiguousarray(picture[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
-
-
-def as_stored(picture: Array, orientation: int) -> Array:
-    """The inverse of `upright`."""
-    return upright(picture, {6: 8, 8: 6}.get(orientation, orientation))
+def reduced_to(chroma: Array, height: int, width: int) -> Array:
+    """Chroma (h, w, 2), area-averaged where it has more rows or columns than this."""
+    return _resize(chroma, min(height, chroma.shape[0]), min(width, chroma.shape[1]))
 
 
 def enlarged_strips(chroma: Array, height: int, width: int, rows: int) -> Iterator[tuple[slice, Array]]:
@@ -89,17 +81,17 @@ def _cubic_rows(source: int, target: int, top: int, bottom: int) -> tuple[int, A
 
 def _tiled_under_whole(working: Array, model: Model) -> Array:
     height, width = working.shape
-    whole = _whole_pass(working, model)
+    whole = _whole_pass(_resize(working, *scaled_size(height, width, model.spec.network_size)), model)
     tiled = _tiled_pass(working, model)
     difference = whole - _resize(tiled, *whole.shape[:2])
     return np.clip(tiled + _resize(difference, height, width), -0.5, 0.5)
 
 
 def _whole_pass(luma: Array, model: Model) -> Array:
-    height, width = scaled_size(luma.shape[0], luma.shape[1], model.spec.network_size)
-    small = _resize(luma, height, width)
+    """Chroma of a picture that is reduced to the network's scale already."""
+    height, width = luma.shape
     multiple = model.spec.multiple
-    padded = _pad(small, -(-height // multiple) * multiple, -(-width // multiple) * multiple)
+    padded = _pad(luma, -(-height // multiple) * multiple, -(-width // multiple) * multiple)
     return _run(padded[None], model)[0, :height, :width]
 
 

@@ -198,9 +198,11 @@ def train(
         config = load_recipe(recipe, settings or [])
         if threads:
             torch.set_num_threads(threads)
-        with TrainingLog(out, os.environ.get("RANK", "0") == "0", quiet) as log:
+        main = os.environ.get("RANK", "0") == "0"  # under torchrun several processes run, one of them speaks
+        with TrainingLog(out, main, quiet) as log:
             checkpoint = run_training(photos, out, config, resume=resume, init_from=init_from, minutes=minutes, log=log)
-        typer.echo(f"{checkpoint} is ready for: bwcolor export {checkpoint}")
+        if main:
+            typer.echo(f"{checkpoint} is ready for: bwcolor export {checkpoint}")
 
 
 @app.command()

@@ -1,19 +1,20 @@
 """Carrying a photo's metadata over: segments of JPEG, chunks of PNG, tags of TIFF."""
 
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tifffile
 
+from bwcolor.errors import PhotoError
+from bwcolor.jpeg import SOI, SOS, segments
 from bwcolor.photo import Photo
 
-SOI = b"\xff\xd8"
-COMMENT, APP0, APP1, APP2, APP13, APP14 = 0xFE, 0xE0, 0xE1, 0xE2, 0xED, 0xEE  # ITU-T T.81, table B.1
-START_OF_SCAN = 0xDA
-STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+COMMENT, APP0, APP2, APP14, APP15 = 0xFE, 0xE0, 0xE2, 0xEE, 0xEF  # JPEG markers, ITU-T T.81, table B.1
 
 PNG_SIGNATURE_AND_IHDR = 33  # bytes: 8 + 4 length + 4 type + 13 data + 4 CRC
 # Chunks that stay true when gray becomes colour; iCCP only when it is a profile for RGB.
@@ -26,6 +27,7 @@ TIFF_KEPT = frozenset({
 })  # fmt: skip
 EXIF_FOLDER, GPS_FOLDER = 34665, 34853
 TIFF_TYPES = frozenset({1, 2, 3, 4, 7, 9})  # BYTE, ASCII, SHORT, LONG, UNDEFINED, SLONG
+TIFF_BYTE_TYPES = frozenset({1, 2, 7})  # copied byte for byte: text is often UTF-8 or Latin-1, not ASCII
 
 
 def rgb_profile(photo: Photo) -> bytes | None:
@@ -48,38 +50,30 @@ def lost_metadata(photo: Photo) -> list[str]:
 def keep_jpeg_metadata(photo: Photo, encoded: bytes) -> bytes:
     """Puts the source's application and comment segments in place of those of a new JPEG."""
     keep_icc = rgb_profile(photo) is not None
-    kept = [segment for marker, segment in _jpeg_segments(photo.source) if _jpeg_kept(marker, segment, keep_icc)]
-    if not kept:
-        return encoded
-    rest = encoded[2:]
-    while rest[1] == APP0 and kept[0][1] == APP0:  # the new file's JFIF header gives way to the old one
-        rest = rest[2 + int.from_bytes(rest[2:4], "big") :]
-    return SOI + b"".join(kept) + rest
+    kept = [
+        segment
+        for marker, segment in itertools.takewhile(_before_scans, segments(photo.source))
+        if _jpeg_kept(marker, segment, keep_icc)
+    ]
+    header_end = 2
+    while encoded[header_end + 1] == APP0:
+        header_end += 2 + int.from_bytes(encoded[header_end + 2 : header_end + 4], "big")
+    old_header = any(segment[1] == APP0 for segment in kept)  # then the new file's gives way to it
+    return SOI + (b"" if old_header else encoded[2:header_end]) + b"".join(kept) + encoded[header_end:]
+
+
+def _before_scans(part: tuple[int, bytes]) -> bool:
+    return part[0] != SOS
 
 
 def _jpeg_kept(marker: int, segment: bytes, keep_icc: bool) -> bool:
     if marker == COMMENT:
         return True
-    if not APP0 <= marker <= 0xEF or marker == APP14:  # APP14 names the source's colour transform
+    if not APP0 <= marker <= APP15 or marker == APP14:  # APP14 names the source's colour transform
         return False
     if marker == APP2 and segment[4:8] == b"MPF\0":  # an index of pictures that are not in the output
         return False
     return keep_icc or not (marker == APP2 and segment[4:16] == b"ICC_PROFILE\0")
-
-
-def _jpeg_segments(source: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and bytes of each segment before the first scan."""
-    position = 2
-    while position + 4 <= len(source) and source[position] == 0xFF:
-        marker = source[position + 1]
-        if marker == 0xFF or marker in STANDALONE:  # fill byte, or a marker that stands alone
-            position += 1 if marker == 0xFF else 2
-            continue
-        if marker == START_OF_SCAN:
-            return
-        end = position + 2 + int.from_bytes(source[position + 2 : position + 4], "big")
-        yield marker, source[position:end]
-        position = end
 
 
 def keep_png_metadata(photo: Photo, encoded: bytes) -> bytes:
@@ -104,21 +98,35 @@ def _png_chunks(source: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def tiff_tags(source: bytes) -> list[tuple[int, int, int, Any, bool]]:
     """Descriptive tags of the first page as tifffile's `extratags` takes them."""
-    with tifffile.TiffFile(io.BytesIO(source)) as tiff:
+    with _first_page(source) as page:
         return [
-            (tag.code, int(tag.dtype), tag.count, tag.value, True)
-            for tag in tiff.pages.first.tags.values()
+            (tag.code, int(tag.dtype), tag.count, _tiff_value(tag, source), True)
+            for tag in page.tags.values()
             if tag.code in TIFF_KEPT and int(tag.dtype) in TIFF_TYPES
         ]
 
 
+def _tiff_value(tag: tifffile.TiffTag, source: bytes) -> Any:
+    if int(tag.dtype) in TIFF_BYTE_TYPES:
+        return source[tag.valueoffset : tag.valueoffset + tag.valuebytecount]
+    return tag.value
+
+
 def tiff_compressed(source: bytes) -> bool:
     """Whether the first page's pixels are stored with any compression."""
-    with tifffile.TiffFile(io.BytesIO(source)) as tiff:
-        return bool(tiff.pages.first.compression != tifffile.COMPRESSION.NONE)
+    with _first_page(source) as page:
+        return bool(page.compression != tifffile.COMPRESSION.NONE)
 
 
 def _has_exif_folder(source: bytes) -> bool:
-    with tifffile.TiffFile(io.BytesIO(source)) as tiff:
-        tags = tiff.pages.first.tags
-        return EXIF_FOLDER in tags or GPS_FOLDER in tags
+    with _first_page(source) as page:
+        return EXIF_FOLDER in page.tags or GPS_FOLDER in page.tags
+
+
+@contextmanager
+def _first_page(source: bytes) -> Iterator[tifffile.TiffPage]:
+    try:
+        with tifffile.TiffFile(io.BytesIO(source)) as tiff:
+            yield tiff.pages.first
+    except Exception as error:  # tifffile raises whatever it likes on damaged tags
+        raise PhotoError(f"its TIFF tags can't be read ({error})") from error

@@ -48,15 +48,13 @@ def ciede2000(lab1: Floats, lab2: Floats) -> Floats:
     g = 0.5 * (1 - np.sqrt(c_mean**7 / (c_mean**7 + 25.0**7)))
     a1, a2 = a1 * (1 + g), a2 * (1 + g)
     c1, c2 = np.hypot(a1, b1), np.hypot(a2, b2)
-    h1, h2 = np.arctan2(b1, a1), np.arctan2(b2, a2)  # radians; 0 for gray
+    h1, h2 = np.arctan2(b1, a1), np.arctan2(b2, a2)  # radians; of gray any will do, since d_h below is 0
 
-    coloured = (c1 * c2) != 0
-    dh = np.where(coloured, h2 - h1, 0)
+    dh = h2 - h1
     dh = dh - 2 * np.pi * np.round(dh / (2 * np.pi))  # into -pi..pi
     h_sum = h1 % (2 * np.pi) + h2 % (2 * np.pi)
     apart = np.abs(h1 % (2 * np.pi) - h2 % (2 * np.pi)) > np.pi
     h_mean = np.where(apart, np.where(h_sum < 2 * np.pi, h_sum + 2 * np.pi, h_sum - 2 * np.pi), h_sum) / 2
-    h_mean = np.where(coloured, h_mean, h_sum)
 
     l_mean, c_mean = (l1 + l2) / 2, (c1 + c2) / 2
     t = (

@@ -3,19 +3,22 @@
 import contextlib
 import errno
 import io
-import itertools
 import os
+import secrets
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
-from bwcolor.chroma import enlarged_strips
+from bwcolor.chroma import enlarged_strips, reduced_to
 from bwcolor.color import Array, chroma_limit, compose
 from bwcolor.errors import FolderError, PhotoError
+from bwcolor.jpeg import can_carry_luma, carry_luma
 from bwcolor.metadata import keep_jpeg_metadata, keep_png_metadata, rgb_profile, tiff_compressed, tiff_tags
 from bwcolor.photo import Format, Photo, Pixels
 
@@ -26,7 +29,8 @@ ZLIB_LEVEL = 4
 JPEG_MAX_SIDE = 65_500  # px that libjpeg writes
 WEBP_MAX_SIDE = 16_383  # px
 TEMPORARY_PREFIX = ".bwcolor-"
-_NUMBERS = itertools.count()
+INCH = 0.0254  # m
+BMP_RESOLUTION = 38  # bytes from the start of a BMP: pixels per metre, across and down
 
 
 def chroma_quantization(quality: int) -> list[int]:
@@ -49,14 +53,17 @@ def encode(photo: Photo, chroma: Array) -> bytes:
 
 
 def _encode_jpeg(photo: Photo, chroma: Array) -> bytes:
-    """Stores the luma plane as it is, with the source's own quantisation table, so it survives."""
+    """Carries a gray file's luma over bit for bit; other kinds are encoded anew from their luma."""
     height, width = photo.luma.shape
+    if can_carry_luma(photo.source):
+        half = _half_size_chroma(photo.luma, chroma)
+        return keep_jpeg_metadata(photo, carry_luma(photo.source, half, CHROMA_TABLE))
     if max(height, width) > JPEG_MAX_SIDE:
         raise PhotoError(f"{width} x {height} is more than a JPEG can hold")
     planes = np.empty((2, height, width), np.uint8)
     for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
         fitted = strip * chroma_limit(_unit(photo.luma[rows]), strip)[..., None]
-        planes[:, rows] = np.round(128 + 255 * fitted).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
+        planes[:, rows] = _chroma_levels(fitted)
     bands = [Image.fromarray(plane) for plane in (photo.luma, planes[0], planes[1])]
     out = io.BytesIO()
     settings: dict[str, object] = {"quality": 95}
@@ -66,6 +73,33 @@ def _encode_jpeg(photo: Photo, chroma: Array) -> bytes:
         out, "JPEG", subsampling="4:2:0", progressive=photo.progressive, dpi=photo.dpi or (0, 0), **settings
     )
     return keep_jpeg_metadata(photo, out.getvalue())
+
+
+def _half_size_chroma(luma: Pixels, chroma: Array) -> NDArray[np.uint8]:
+    """Cb and Cr planes of a 4:2:0 JPEG, (2, h, w) with h and w half of luma's, rounded up.
+
+    Decoders spread a chroma sample over up to 4 x 4 pixels. It is fitted to the darkest and to the
+    lightest of them, so that no decoded pixel leaves the gamut and shows another brightness.
+    """
+    height, width = -(-luma.shape[0] // 2), -(-luma.shape[1] // 2)
+    planes = np.empty((2, height, width), np.uint8)
+    window = np.ones((4, 4), np.uint8)
+    for rows, strip in enlarged_strips(reduced_to(chroma, height, width), height, width, STRIP_ROWS):
+        first = max(0, 2 * rows.start - 1)
+        covered = luma[first : 2 * rows.stop + 1]
+        limit = np.ones(strip.shape[:2], np.float32)
+        for extreme in (cv2.erode, cv2.dilate):
+            spread = np.asarray(extreme(covered, window, anchor=(1, 1)), np.uint8)
+            seen = spread[2 * rows.start - first :: 2, ::2][: len(strip)]
+            np.minimum(limit, chroma_limit(_unit(seen), strip), out=limit)
+        planes[:, rows] = _chroma_levels(strip * limit[..., None])
+    return planes
+
+
+def _chroma_levels(chroma: Array) -> NDArray[np.uint8]:
+    """(h, w, 2) in -0.5..0.5 -> (2, h, w) as JPEG stores it: 128 for none."""
+    levels = np.round(128 + 255 * chroma).clip(0, 255).astype(np.uint8)
+    return np.asarray(levels.transpose(2, 0, 1), np.uint8)
 
 
 def _encode_png(photo: Photo, chroma: Array) -> bytes:
@@ -115,9 +149,16 @@ def _encode_webp(photo: Photo, chroma: Array) -> bytes:
 
 
 def _encode_bmp(photo: Photo, chroma: Array) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(compose_pixels(photo.luma, photo.alpha, chroma)).save(out, "BMP", dpi=photo.dpi or (96, 96))
-    return out.getvalue()
+    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
+    # OpenCV, because Pillow writes alpha without the header that makes programs read it.
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(".bmp", bgr)
+    if not done:
+        raise PhotoError("the BMP could not be encoded")
+    content = bytearray(encoded.tobytes())
+    across, down = (round(dots / INCH) for dots in photo.dpi or (96, 96))
+    struct.pack_into("<ii", content, BMP_RESOLUTION, across, down)
+    return bytes(content)
 
 
 ENCODERS: dict[Format, Callable[[Photo, Array], bytes]] = {
@@ -165,7 +206,11 @@ def commit(content: bytes, target: Path, overwrite: bool) -> None:
                 _link(part, target)
         _sync_folder(target.parent)
     except FileExistsError as error:
+        if not target.parent.is_dir():
+            raise FolderError(f"{target.parent} is a file where a folder must be. Choose another --out.") from error
         raise PhotoError(f"{target} exists already; --overwrite replaces it") from error
+    except IsADirectoryError as error:
+        raise PhotoError(f"{target} is a folder; move it away or choose another --out") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise PhotoError("its name is too long for the output folder's disk") from error
@@ -177,7 +222,7 @@ def commit(content: bytes, target: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    part = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{next(_NUMBERS)}.part"
+    part = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part"
     try:
         yield part
     finally:

@@ -4,7 +4,7 @@ import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from bwcolor.errors import PhotoError
 
 Format = Literal["jpeg", "png", "tiff", "webp", "bmp"]
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+Turned = TypeVar("Turned", bound=NDArray[Any])
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 DECODERS = ["JPEG", "PNG", "TIFF", "WEBP", "BMP"]  # the only ones of Pillow's that see a user's file
@@ -59,19 +60,19 @@ def read_photo(path: Path, max_pixels: int) -> Photo:
     try:
         with _open(source) as image:
             _check(image, max_pixels)
+            orientation, turned = _orientation(image), _turned_by_decoder(image, source)  # decoding forgets them
             luma, alpha = _decode(image, source)
             dpi = image.info.get("dpi")
-            tables = getattr(image, "quantization", None)
             return Photo(
-                luma=luma,
-                alpha=alpha,
-                orientation=_orientation(image),
+                luma=as_stored(luma, turned),
+                alpha=None if alpha is None else as_stored(alpha, turned),
+                orientation=orientation,
                 format=FORMATS[image.format or ""],
                 source=source,
                 icc=image.info.get("icc_profile"),
                 dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
-                lossless=image.format != "WEBP" or b"VP8L" in source[:64],
-                quantization=list(tables[0]) if tables else None,
+                lossless=image.format != "WEBP" or _is_lossless_webp(source),
+                quantization=_luma_quantization(image),
                 progressive=bool(image.info.get("progressive")),
             )
     except PhotoError:
@@ -165,7 +166,9 @@ def _decode_16_bit(image: Image.Image, source: bytes) -> tuple[Pixels, Pixels | 
         raise PhotoError("this kind of 16-bit picture can't be decoded; save it as gray or RGB, uncompressed or LZW")
     pixels: Pixels = np.asarray(data, np.uint16)
     if pixels.ndim == 2:
-        return (np.invert(pixels) if photometric == MIN_IS_WHITE else pixels), None
+        clear = image.info.get("transparency")  # the one gray value of a PNG that is transparent; OpenCV drops it
+        alpha = np.where(pixels == clear, 0, 0xFFFF).astype(np.uint16) if isinstance(clear, int) else None
+        return (np.invert(pixels) if photometric == MIN_IS_WHITE else pixels), alpha
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
     return _to_luma(pixels[..., 2::-1]), alpha
 
@@ -175,9 +178,49 @@ def _to_luma(rgb: Pixels) -> Pixels:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY), rgb.dtype)
 
 
+def _is_lossless_webp(source: bytes) -> bool:
+    """Whether the picture's chunk is VP8L; others, such as an ICC profile, may come first (RFC 9649)."""
+    position = 12
+    while position + 8 <= len(source):
+        kind = source[position : position + 4]
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        length = int.from_bytes(source[position + 4 : position + 8], "little")
+        position += 8 + length + length % 2
+    return False
+
+
+def _luma_quantization(image: Image.Image) -> list[int] | None:
+    """The table that a JPEG's first component uses; files may number their tables as they like."""
+    tables = getattr(image, "quantization", None)
+    layers = getattr(image, "layer", None)
+    return list(tables[layers[0][3]]) if tables and layers else None
+
+
 def _orientation(image: Image.Image) -> int:
     value = image.getexif().get(ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turned_by_decoder(image: Image.Image, source: bytes) -> int:
+    """The orientation that decoding will already have applied: Pillow and OpenCV turn TIFFs upright."""
+    if image.format != "TIFF":
+        return 1
+    if _is_16_bit(image, source):  # OpenCV knows only the tag; Pillow also reads XMP
+        return int(getattr(image, "tag_v2", {}).get(ORIENTATION, 1))
+    return _orientation(image)
+
+
+def upright(picture: Turned, orientation: int) -> Turned:
+    """Turns pixels as stored, (height, width, ...), so that they are seen as meant (EXIF 2.32, tag 274)."""
+    turned: NDArray[Any] = picture.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else picture
+    flip_rows, flip_columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return cast(Turned, np.ascontiguousarray(turned[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]))
+
+
+def as_stored(picture: Turned, orientation: int) -> Turned:
+    """The inverse of `upright`."""
+    return upright(picture, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Which photos there are and where each one's output goes, settled before any work."""
 
+import functools
 import os
 import stat
 from dataclasses import dataclass
@@ -54,7 +55,18 @@ def find_jobs(photos: Path, out: Path | None) -> Plan:
     if not files:
         known = ", ".join(sorted(EXTENSIONS))
         raise NoPhotosError(f"{photos}: no photos found. Known kinds: {known}.")
-    return Plan([Job(path, out / path.relative_to(photos)) for path in files], left_out, out)
+    jobs = [Job(path, out / path.relative_to(photos)) for path in files]
+    _refuse_replacing(jobs)
+    return Plan(jobs, left_out, out)
+
+
+def _refuse_replacing(jobs: list[Job]) -> None:
+    """Raises UsageError where links or nested folders let an output fall on one of the photos."""
+    real = functools.cache(os.path.realpath)
+    photos = {(real(job.source.parent), job.source.name) for job in jobs}
+    for job in jobs:
+        if (real(job.target.parent), job.target.name) in photos:
+            raise UsageError(f"{job.target}: this output would replace one of your originals. Choose another --out.")
 
 
 def _single(photo: Path, out: Path | None) -> Plan:
@@ -93,7 +105,7 @@ def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
         for entry in entries:
             path = folder / entry.name
             if entry.is_dir(follow_symlinks=False):
-                if path != out:
+                if path != out and not (out.exists() and path.samefile(out)):  # a link may lead to either
                     folders.append(path)
             elif path.suffix.lower() in EXTENSIONS and not _is_hidden_sibling(entry.name):
                 kind = _not_a_file(entry)

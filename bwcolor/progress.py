@@ -11,14 +11,13 @@ from rich.text import Text
 from bwcolor.report import Outcome, Report
 
 PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
+MASKED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode categories never printed as they are
 NAME_WIDTH = 32  # columns of the bar's line for the name of a photo
 
 
 def printable(name: object) -> str:
-    """A file name as data: control characters, bidi marks and undecodable bytes made visible."""
-    return "".join(
-        char if not unicodedata.category(char).startswith("C") else f"\\u{ord(char):04x}" for char in str(name)
-    )
+    """A file name as data: control characters, line ends, bidi marks and undecodable bytes made visible."""
+    return "".join(char if unicodedata.category(char) not in MASKED else f"\\u{ord(char):04x}" for char in str(name))
 
 
 class RunView:

@@ -126,6 +126,8 @@ def _session(path: Path, content: bytes, providers: list[tuple[str, dict[str, st
     options.intra_op_num_threads = 1  # many photos at once use the cores better than many threads on one
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
+    # Weights in a second file are refused: they would be looked for in whatever folder we run in.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
         return ort.InferenceSession(content, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of damage

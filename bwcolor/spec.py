@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,8 +48,8 @@ class ModelSpec:
         if self.network_size % self.multiple or self.tile_size % self.multiple:
             raise ModelError(f"network and tile size must be multiples of {self.multiple}, not {sides}")
         for low, high in (self.input_range, self.output_range):
-            if not low < high:
-                raise ModelError(f"a value range must rise, not go from {low} to {high}")
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ModelError(f"a value range must rise and be finite, not go from {low} to {high}")
 
     def to_metadata(self) -> dict[str, str]:
         """As ONNX metadata: one key whose value is JSON."""
@@ -64,7 +65,7 @@ class ModelSpec:
             if values.pop("format") != FORMAT:
                 raise ModelError("its metadata has a format of another bwcolor version")
             return cls(**{field.name: _typed(values[field.name], field.type) for field in dataclasses.fields(cls)})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelError(f"its bwcolor metadata is damaged ({error!r})") from error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import torch
 from bwcolor_training.build import build_generator
-from bwcolor_training.checkpoint import Checkpoint, load_checkpoint
+from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights
 from torch import nn
 
 from bwcolor import __version__
@@ -55,7 +55,7 @@ def export_onnx(checkpoint: Path, target: Path, options: ExportOptions, overwrit
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists already: choose another name with -o, or add --overwrite.")
     state = load_checkpoint(checkpoint)
-    network, stride = _network(state, options.gain)
+    network, stride = _network(state, checkpoint, options.gain)
     spec = ModelSpec(
         name=options.name or state.config.recipe,
         version=__version__,
@@ -78,9 +78,9 @@ def export_onnx(checkpoint: Path, target: Path, options: ExportOptions, overwrit
     return ExportResult(len(content), hashlib.sha256(content).hexdigest(), parity)
 
 
-def _network(state: Checkpoint, gain: float) -> tuple[nn.Module, int]:
+def _network(state: Checkpoint, path: Path, gain: float) -> tuple[nn.Module, int]:
     generator = build_generator(state.config, pretrained=False)
-    generator.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.ema.items()})
+    load_weights(generator, state.ema, path)
     stride = int(generator.stride)  # type: ignore[arg-type]
     return AnySize(generator, stride, gain).eval(), stride
 

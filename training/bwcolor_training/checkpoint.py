@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bwcolor_training.config import TrainConfig, from_mapping
 from bwcolor_training.errors import TrainingInputError
@@ -56,12 +57,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise TrainingInputError(f"{path}: no such checkpoint.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train.") from error
+    except PermissionError as error:
+        raise TrainingInputError(f"{path}: can't be read ({error.strerror}).") from error
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:  # torch's ways
+        raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train, or damaged.") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train.")
-    config = from_mapping(content.pop("config"), str(path))
-    return Checkpoint(config=config, **content)
+    try:
+        config = from_mapping(content.pop("config"), str(path))
+        return Checkpoint(config=config, **content)
+    except (KeyError, TypeError) as error:
+        raise TrainingInputError(f"{path}: a checkpoint of another version of bwcolor ({error}).") from error
+
+
+def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Fills a network with weights, fp16 or fp32, of the checkpoint `path`; TrainingInputError when they don't fit."""
+    try:
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
+    except RuntimeError as error:  # its text is a list of all names
+        raise TrainingInputError(f"{path}: its weights are those of another network than the settings name.") from error
 
 
 def shrink(checkpoint: Checkpoint) -> Checkpoint:

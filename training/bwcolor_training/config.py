@@ -21,7 +21,9 @@ class TrainConfig:
 
     sizes: training crops in px, one stage after the other. batches: photos a step in each stage,
     per process. shares: the part of all steps that each stage takes. steps: optimiser steps of the
-    whole run. learning_rate: of decoder and head at its peak; the encoder's is encoder_lr times it.
+    whole run. learning_rate: of decoder and head at its peak; the encoder's is encoder_lr times it,
+    and rises to that over the first encoder_warmup of the run: its folded batch norm leaves nothing
+    that would keep its activations from dying under larger steps.
     warmup: steps until the peak; then half a cosine down to final_lr times the peak.
     clip: largest norm of the gradient. ema: how much of the moving average of weights a step keeps.
 
@@ -47,8 +49,9 @@ class TrainConfig:
     batches: tuple[int, ...] = (64, 32, 24)
     shares: tuple[float, ...] = (0.6, 0.25, 0.15)
     steps: int = 20_000
-    learning_rate: float = 1.5e-3
-    encoder_lr: float = 0.33
+    learning_rate: float = 1e-3
+    encoder_lr: float = 0.1
+    encoder_warmup: float = 0.1
     final_lr: float = 0.02
     warmup: int = 300
     weight_decay: float = 0.01
@@ -72,10 +75,18 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not len(self.sizes) == len(self.batches) == len(self.shares) or not self.sizes:
             raise TrainingInputError("sizes, batches and shares must name the same number of stages.")
-        if abs(sum(self.shares) - 1) > 1e-6:
-            raise TrainingInputError(f"shares must add up to 1, not {sum(self.shares):g}.")
-        if any(size % 32 for size in self.sizes):
+        if abs(sum(self.shares) - 1) > 1e-6 or min(self.shares) < 0:
+            raise TrainingInputError(f"shares must be positive and add up to 1, not {list(self.shares)}.")
+        if any(size < 32 or size % 32 for size in self.sizes):
             raise TrainingInputError(f"sizes must be multiples of 32, not {list(self.sizes)}.")
+        if min(self.batches) < 1 or self.steps < 1 or self.validate_steps < 1:
+            raise TrainingInputError("batches, steps and validate_steps must be 1 or more.")
+        if any(len(widths) != 4 or min(widths) < 1 for widths in (self.decoder_widths, self.skip_widths)):
+            raise TrainingInputError("decoder_widths and skip_widths must name 4 numbers of channels each.")
+        if self.decoder_widths[0] % 4:  # the heads of the attention
+            raise TrainingInputError(
+                f"The first of decoder_widths must be a multiple of 4, not {self.decoder_widths[0]}."
+            )
 
     def sha256(self) -> str:
         """Hash of all settings but the place of the encoder's file, for the model's metadata."""
@@ -93,7 +104,7 @@ def from_mapping(settings: dict[str, Any], source: str) -> TrainConfig:
         default = fields[key].default
         try:
             values[key] = _cast(value, default)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TrainingInputError(f"{source}: {key} must be like {default!r}, not {value!r}.") from None
     return TrainConfig(**values)
 

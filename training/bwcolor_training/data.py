@@ -62,8 +62,13 @@ def load_photos(folder: Path, short_side: int, cache: Path) -> tuple[PhotoSet, R
     key = hashlib.sha256(json.dumps([short_side, GRAY_CHROMA, state]).encode()).hexdigest()
     header = cache / f"photos-{key[:16]}.json"
     data = cache / f"photos-{key[:16]}.u8"
-    if not header.exists():
-        _decode_all(files, folder, short_side, header, data)
+    if not (header.exists() and data.exists()):
+        try:
+            _decode_all(files, folder, short_side, header, data)
+        except OSError as error:
+            raise TrainingInputError(
+                f"{cache}: decoded photos can't be kept there ({error.strerror}); free some space or change --out."
+            ) from error
     meta = json.loads(header.read_text(encoding="utf-8"))
     rejected = Rejected(meta["broken"], meta["gray"])
     if not meta["index"]:
@@ -82,20 +87,23 @@ def _decode_all(files: list[Path], root: Path, short_side: int, header: Path, da
     broken: list[str] = []
     gray, offset = 0, 0
     part = data.with_suffix(f".part{os.getpid()}")
-    with part.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for path, result in zip(files, pool.map(lambda p: _decode(p, short_side), files), strict=True):
-            if isinstance(result, PhotoError):
-                broken.append(str(path.relative_to(root)))
-                continue
-            pixels, digest = result
-            if _is_gray(pixels):
-                gray += 1
-                continue
-            out.write(pixels.tobytes())
-            index.append((offset, pixels.shape[0], pixels.shape[1]))
-            hashes.append(digest)
-            offset += pixels.size
-    part.replace(data)
+    try:
+        with part.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for path, result in zip(files, pool.map(lambda p: _decode(p, short_side), files), strict=True):
+                if isinstance(result, PhotoError):
+                    broken.append(str(path.relative_to(root)))
+                    continue
+                pixels, digest = result
+                if _is_gray(pixels):
+                    gray += 1
+                    continue
+                out.write(pixels.tobytes())
+                index.append((offset, pixels.shape[0], pixels.shape[1]))
+                hashes.append(digest)
+                offset += pixels.size
+        part.replace(data)
+    finally:
+        part.unlink(missing_ok=True)  # when the disk is full
     meta = {"index": index, "hashes": hashes, "broken": broken, "gray": gray}
     part = header.with_suffix(f".part{os.getpid()}")
     part.write_text(json.dumps(meta), encoding="utf-8")

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,59 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bwcolor_training import data, degrade
 from bwcolor_training.build import build_generator, build_loss
-from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from bwcolor_training.config import TrainConfig
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.progress import TrainingLog
 from bwcolor_training.validate import validate
 
 DECODED_SIDE = 176  # px kept of a photo's short side; larger crops are enlarged from it
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """rank: of this process. world: how many train together. device: this one's."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """The state of a run; `save` writes all of it to `last`.
+
+    step: optimiser steps done. photos: crops seen. started: monotonic second at which step 0 would
+    have begun had the run never been stopped. cpu_seconds: of all processes, up to the process time
+    `cpu_started`.
+    """
+
+    config: TrainConfig
+    last: Path
+    world: int
+    network: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.AdamW
+    step: int
+    photos: int
+    cpu_seconds: float
+    started: float
+    cpu_started: float
+
+    def seconds(self) -> float:
+        """Wall time of training, interruptions left out."""
+        return time.monotonic() - self.started
+
+    def save(self) -> None:
+        """Writes a checkpoint from which `train` can resume."""
+        cpu_seconds = self.cpu_seconds + self.world * (time.process_time() - self.cpu_started)
+        save_checkpoint(
+            Checkpoint(
+                self.config, self.step, self.seconds(), cpu_seconds, self.photos,
+                self.network.state_dict(), self.ema.state_dict(), self.optimizer.state_dict(),
+            ),
+            self.last,
+        )  # fmt: skip
 
 
 def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_from: Path | None,
@@ -34,107 +81,66 @@ def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_fr
     out: folder for checkpoints, logs and decoded photos. resume: go on from out/last.pt. init_from:
     a checkpoint whose moving average gives the first weights. Raises TrainingInputError.
     """
-    rank, world, device = _join_processes()
+    if minutes is not None and minutes <= 0:
+        raise TrainingInputError(f"--minutes must be more than 0, not {minutes:g}.")
+    processes = _join_processes()
+    main, device = processes.rank == 0, processes.device
     out.mkdir(parents=True, exist_ok=True)
     last = out / "last.pt"
-    previous = load_checkpoint(last) if resume else None
-    if previous is not None:
-        config = previous.config
-    elif last.exists():
-        raise TrainingInputError(f"{last} exists: add --resume to go on with it, or choose another --out.")
-    if rank == 0:
-        photo_set, rejected = data.load_photos(photos, DECODED_SIDE, out / "cache")
-        log.photos(len(photo_set), rejected)
-    _wait_for_all(world)
-    if rank != 0:
-        photo_set, _ = data.load_photos(photos, DECODED_SIDE, out / "cache")
+    previous = _previous(last, resume)
+    config = config if previous is None else previous.config
+    photo_set = _load_photos(photos, out / "cache", processes, log)
     train_numbers, valid_numbers = data.split(photo_set, config.validation)
-
-    torch.manual_seed(config.seed)
-    network = build_generator(config, pretrained=previous is None and init_from is None)
-    first = load_checkpoint(init_from) if init_from is not None and previous is None else None
-    if first is not None:
-        _fill(network, first, init_from)
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(network, config)
-    ema = copy.deepcopy(network).eval().requires_grad_(False)
-    step, seconds, cpu_seconds, seen = 0, 0.0, 0.0, 0
-    if first is not None:  # what its weights cost is part of what ours cost
-        cpu_seconds, seen = first.cpu_seconds, first.photos
-    if previous is not None:
-        network.load_state_dict(previous.network)
-        ema.load_state_dict(previous.ema)
-        if previous.optimizer is None:
-            raise TrainingInputError(f"{last} holds weights only: use it with --init-from instead of --resume.")
-        optimizer.load_state_dict(previous.optimizer)
-        step, seconds, cpu_seconds, seen = (
-            previous.step, previous.seconds, previous.cpu_seconds, previous.photos,
-        )  # fmt: skip
-    model = DistributedDataParallel(network, forward_sync_buffers=False) if world > 1 else network
+    if not len(train_numbers):
+        raise TrainingInputError(
+            f"{photos}: all {len(photo_set)} photos fell into the validation share; add photos, or --set validation=0."
+        )
+    run = _first_state(config, last, init_from, processes) if previous is None else _resumed(previous, last, processes)
+    several = processes.world > 1
+    model = DistributedDataParallel(run.network, forward_sync_buffers=False) if several else run.network
     loss_function = build_loss(config)
 
-    started, saved, cpu_started = time.monotonic() - seconds, time.monotonic(), time.process_time()
-    source: _Prefetcher | None = None
+    saved = time.monotonic()
     stage = -1
-    while True:
-        progress = _shared_progress(step, time.monotonic() - started, config, minutes, world, device)
-        if progress >= 1:
-            break
-        if _stage(config, progress) != stage:
-            stage = _stage(config, progress)
-            if source is not None:
-                source.close()
-            log.stage(config.sizes[stage], config.batches[stage] * world)
-            source = _Prefetcher(data.batches(
-                photo_set, train_numbers, config.sizes[stage], config.batches[stage], config.min_scale,
-                config.seed * 1000 + rank, step,
-            ))  # fmt: skip
-        assert source is not None
-        rate = _learning_rate(config, progress, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        generator = torch.Generator(device).manual_seed((config.seed * 1000 + rank) * 10_000_000 + step)
-        gray, truth = prepare(torch.from_numpy(source.next()).to(device), config, generator)
-        with torch.autocast(device.type, torch.bfloat16):
-            predicted = model(gray)
-        loss = loss_function(predicted.float(), truth, config)
-        if not torch.isfinite(loss):
-            raise TrainingInputError(
-                f"The loss is not finite at step {step}. {last} holds the last good state:"
-                " start from it with --init-from and a lower --set learning_rate."
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-        optimizer.step()
-        _update_ema(ema, network, min(config.ema, (1 + step) / (10 + step)))
-        step += 1
-        seen += config.batches[stage] * world
-        log.step(step, progress, float(loss.detach()), rate, seen, time.monotonic() - started)
+    with _Prefetcher() as source:
+        while (progress := _shared_progress(run, minutes, processes)) < 1:
+            if _stage(config, progress) != stage:
+                stage = _stage(config, progress)
+                log.stage(config.sizes[stage], config.batches[stage] * processes.world)
+                source.start(data.batches(
+                    photo_set, train_numbers, config.sizes[stage], config.batches[stage], config.min_scale,
+                    config.seed * 1000 + processes.rank, run.step,
+                ))  # fmt: skip
+            rate = _set_learning_rates(run, progress)
+            generator = torch.Generator(device)
+            generator.manual_seed((config.seed * 1000 + processes.rank) * 10_000_000 + run.step)
+            gray, truth = prepare(torch.from_numpy(source.next()).to(device), config, generator)
+            with torch.autocast(device.type, torch.bfloat16):
+                predicted = model(gray)
+            loss = loss_function(predicted.float(), truth, config)
+            run.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
+            if not torch.isfinite(loss + norm):  # before the weights change, so that none are saved spoilt
+                raise _diverged(run)
+            run.optimizer.step()
+            _update_ema(run.ema, run.network, min(config.ema, (1 + run.step) / (10 + run.step)))
+            run.step += 1
+            run.photos += config.batches[stage] * processes.world
+            log.step(run.step, progress, float(loss.detach()), rate, run.photos, run.seconds())
 
-        now = Checkpoint(
-            config, step, time.monotonic() - started,
-            cpu_seconds + world * (time.process_time() - cpu_started), seen,
-            network.state_dict(), ema.state_dict(), optimizer.state_dict(),
-        ) if rank == 0 else None  # fmt: skip
-        if now is not None and time.monotonic() - saved > config.checkpoint_seconds:
-            save_checkpoint(now, last)
-            saved = time.monotonic()
-        if now is not None and step % config.validate_steps == 0:
-            log.validation(step, validate(ema, photo_set, valid_numbers, device))
-    if source is not None:
-        source.close()
-    if rank == 0:
-        save_checkpoint(
-            Checkpoint(
-                config, step, time.monotonic() - started,
-                cpu_seconds + world * (time.process_time() - cpu_started), seen,
-                network.state_dict(), ema.state_dict(), optimizer.state_dict(),
-            ),
-            last,
-        )  # fmt: skip
-        log.validation(step, validate(ema, photo_set, valid_numbers, device))
-    _wait_for_all(world)
+            if main and time.monotonic() - saved > config.checkpoint_seconds:
+                run.save()
+                saved = time.monotonic()
+            if main and run.step % config.validate_steps == 0:
+                log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
+    if main:
+        run.save()
+        if run.step % config.validate_steps:  # otherwise the loop has just done it
+            log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
+    _wait_for_all(processes.world)
+    if several:
+        distributed.destroy_process_group()
     return last
 
 
@@ -148,16 +154,16 @@ def prepare(rgb: Tensor, config: TrainConfig, generator: torch.Generator) -> tup
     return gray.contiguous(memory_format=torch.channels_last), chroma
 
 
-def _join_processes() -> tuple[int, int, torch.device]:
+def _join_processes() -> Processes:
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     cuda = torch.cuda.is_available()
     if world > 1:
         distributed.init_process_group("nccl" if cuda else "gloo")
     if not cuda:
-        return rank, world, torch.device("cpu")
+        return Processes(rank, world, torch.device("cpu"))
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
-    return rank, world, device
+    return Processes(rank, world, device)
 
 
 def _wait_for_all(world: int) -> None:
@@ -165,13 +171,74 @@ def _wait_for_all(world: int) -> None:
         distributed.barrier()
 
 
-def _shared_progress(step: int, seconds: float, config: TrainConfig, minutes: float | None,
-                     world: int, device: torch.device) -> float:  # fmt: skip
+def _load_photos(photos: Path, cache: Path, processes: Processes, log: TrainingLog) -> data.PhotoSet:
+    """Decoded by the first process, then read from its cache by the others."""
+    if processes.rank == 0:
+        photo_set, rejected = data.load_photos(photos, DECODED_SIDE, cache)
+        log.photos(len(photo_set), rejected)
+    _wait_for_all(processes.world)
+    if processes.rank != 0:
+        photo_set, _ = data.load_photos(photos, DECODED_SIDE, cache)
+    return photo_set
+
+
+def _previous(last: Path, resume: bool) -> Checkpoint | None:
+    if not resume and last.exists():
+        raise TrainingInputError(f"{last} exists: add --resume to go on with it, or choose another --out.")
+    return load_checkpoint(last) if resume else None
+
+
+def _first_state(config: TrainConfig, last: Path, init_from: Path | None, processes: Processes) -> Run:
+    """Step 0 of a new run. What the weights of `init_from` cost is part of what ours cost."""
+    torch.manual_seed(config.seed)
+    network = build_generator(config, pretrained=init_from is None)
+    cpu_seconds, seen = 0.0, 0
+    if init_from is not None:
+        first = load_checkpoint(init_from)
+        load_weights(network, first.ema, init_from)
+        cpu_seconds, seen = first.cpu_seconds, first.photos
+    network = network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Run(
+        config, last, processes.world, network, copy.deepcopy(network).eval().requires_grad_(False),
+        _optimizer(network, config), 0, seen, cpu_seconds, time.monotonic(), time.process_time(),
+    )  # fmt: skip
+
+
+def _resumed(previous: Checkpoint, last: Path, processes: Processes) -> Run:
+    """The state in which the run was saved."""
+    if previous.optimizer is None:
+        raise TrainingInputError(f"{last} holds weights only: use it with --init-from instead of --resume.")
+    torch.manual_seed(previous.config.seed)
+    network = build_generator(previous.config, pretrained=False)
+    network = network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema = copy.deepcopy(network).eval().requires_grad_(False)
+    optimizer = _optimizer(network, previous.config)
+    load_weights(network, previous.network, last)
+    load_weights(ema, previous.ema, last)
+    optimizer.load_state_dict(previous.optimizer)
+    return Run(
+        previous.config, last, processes.world, network, ema, optimizer, previous.step, previous.photos,
+        previous.cpu_seconds, time.monotonic() - previous.seconds, time.process_time(),
+    )  # fmt: skip
+
+
+def _diverged(run: Run) -> TrainingInputError:
+    way_out = "Start again with a lower --set learning_rate."
+    if run.last.exists():
+        way_out = (
+            f"{run.last} holds the last good state: start from it with --init-from and a lower --set learning_rate."
+        )
+    return TrainingInputError(f"The loss or its gradient is not finite at step {run.step}. {way_out}")
+
+
+def _shared_progress(run: Run, minutes: float | None, processes: Processes) -> float:
     """How much of the run is done, 0..1; by rank 0's clock, the same in every process."""
-    progress = step / config.steps if minutes is None else seconds / (60 * minutes)
-    if world == 1 or minutes is None:
+    if minutes is None:
+        return run.step / run.config.steps
+    progress = run.seconds() / (60 * minutes)
+    if processes.world == 1:
         return progress
-    shared = torch.tensor([progress], dtype=torch.float64, device=device)
+    shared = torch.tensor([progress], dtype=torch.float64, device=processes.device)
     distributed.broadcast(shared, 0)
     return float(shared)
 
@@ -187,18 +254,20 @@ def _learning_rate(config: TrainConfig, progress: float, step: int) -> float:
     return config.learning_rate * ramp * (config.final_lr + (1 - config.final_lr) * cosine)
 
 
+def _set_learning_rates(run: Run, progress: float) -> float:
+    """Sets the rates of this step for decoder and encoder; returns the decoder's."""
+    decoder, encoder = run.optimizer.param_groups
+    rate = _learning_rate(run.config, progress, run.step)
+    ramp = min(1.0, progress / run.config.encoder_warmup) if run.config.encoder_warmup else 1.0
+    decoder["lr"], encoder["lr"] = rate, rate * run.config.encoder_lr * ramp
+    return rate
+
+
 def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     encoder = [p for name, p in network.named_parameters() if name.startswith("encoder.")]
     others = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
-    groups = [{"params": others, "scale": 1.0}, {"params": encoder, "scale": config.encoder_lr}]
+    groups = [{"params": others}, {"params": encoder}]  # in the order that _set_learning_rates expects
     return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-
-def _fill(network: nn.Module, checkpoint: Checkpoint, path: Path | None) -> None:
-    try:
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in checkpoint.ema.items()})
-    except RuntimeError as error:
-        raise TrainingInputError(f"{path} is a checkpoint of another network: {error}") from error
 
 
 @torch.no_grad()
@@ -214,11 +283,30 @@ def _update_ema(ema: nn.Module, network: nn.Module, keep: float) -> None:
 class _Prefetcher:
     """Makes the next batches in a thread while the network works on the present one."""
 
-    def __init__(self, batches: Iterator[NDArray[np.uint8]]) -> None:
-        self._queue: queue.Queue[NDArray[np.uint8] | BaseException] = queue.Queue(maxsize=3)
+    def __init__(self) -> None:
+        self._queue: queue.Queue[NDArray[np.uint8] | BaseException] = queue.Queue()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, args=(batches,), daemon=True)
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "_Prefetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def start(self, batches: Iterator[NDArray[np.uint8]]) -> None:
+        """Begins with `batches` and drops what is left of those before."""
+        self._stop()
+        self._queue = queue.Queue(maxsize=3)
+        self._stopped.clear()
+        self._thread = threading.Thread(target=self._work, args=(batches,), name="next batches", daemon=True)
         self._thread.start()
+
+    def next(self) -> NDArray[np.uint8]:
+        item = self._queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        return item
 
     def _work(self, batches: Iterator[NDArray[np.uint8]]) -> None:
         while not self._stopped.is_set():
@@ -234,12 +322,7 @@ class _Prefetcher:
             if isinstance(item, BaseException):
                 return
 
-    def next(self) -> NDArray[np.uint8]:
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def close(self) -> None:
+    def _stop(self) -> None:
         self._stopped.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()

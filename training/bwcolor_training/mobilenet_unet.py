@@ -5,6 +5,7 @@ folded into the convolutions. Decoder: Ronneberger et al. 2015, "U-Net", with bi
 """
 
 import itertools
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,30 +116,28 @@ def load_npz_encoder(encoder: MobileNetV2Encoder, path: Path) -> None:
     """
     if not path.is_file():
         raise TrainingInputError(f"{path}: no such encoder file. Check --set encoder=FILE.npz.")
-    with np.load(path, allow_pickle=False) as arrays:
-        state = {}
-        for name, parameter in encoder.state_dict().items():
-            if name not in arrays or arrays[name].shape != tuple(parameter.shape):
-                raise TrainingInputError(f"{path}: array {name} is missing or has another shape.")
-            state[name] = torch.from_numpy(arrays[name].astype(np.float32))
+    try:
+        with path.open("rb") as file:
+            arrays = dict(np.load(file, allow_pickle=False))
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # numpy's ways to say no
+        raise TrainingInputError(f"{path}: not an .npz file of arrays ({error}).") from error
+    state = {}
+    for name, parameter in encoder.state_dict().items():
+        if name not in arrays or arrays[name].shape != tuple(parameter.shape):
+            raise TrainingInputError(f"{path}: array {name} is missing or has another shape.")
+        state[name] = torch.from_numpy(arrays[name].astype(np.float32))
     encoder.load_state_dict(state)
 
 
 def load_torchvision_encoder(encoder: MobileNetV2Encoder, features: nn.Module) -> None:
     """Fills the encoder from the `features` of torchvision's MobileNetV2, batch norm folded in."""
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-    for module in features.modules():
-        children = list(module.children())
-        pairs += [
-            (conv, norm)
-            for conv, norm in itertools.pairwise(children)
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-        ]
+    convs = [m for m in features.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in features.modules() if isinstance(m, nn.BatchNorm2d)]
     ours = [m for m in encoder.modules() if isinstance(m, Conv)]
-    if len(pairs) != len(ours):
-        raise TrainingInputError(f"torchvision's MobileNetV2 has {len(pairs)} convolutions, not {len(ours)}.")
+    if [c.weight.shape for c in convs] != [c.weight.shape for c in ours] or len(norms) != len(ours):
+        raise TrainingInputError("The encoder's weights are not those of torchvision's mobilenet_v2 (width 1.0).")
     with torch.no_grad():
-        for target, (conv, norm) in zip(ours, pairs, strict=True):
+        for target, conv, norm in zip(ours, convs, norms, strict=True):
             assert norm.running_mean is not None
             assert norm.running_var is not None
             assert target.bias is not None

@@ -1,0 +1,97 @@
+"""Peak memory and time of whole runs, each in a child process of its own.
+
+    python benchmarks/memory.py [--model NAME|FILE.onnx] [--json FILE]
+
+Makes gray photos of several sizes and formats, colorizes each with the installed `bwcolor` and reads
+the child's peak resident memory from the operating system (Linux and macOS).
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CASES = (  # name, width, height in px, bits
+    ("12_megapixels.jpg", 4000, 3000, 8),
+    ("12_megapixels.tif", 4000, 3000, 16),
+    ("100_megapixels.jpg", 11_600, 8_700, 8),
+    ("100_megapixels.tif", 11_600, 8_700, 8),
+    ("100_megapixels_16_bit.tif", 11_600, 8_700, 16),
+    ("1x1.png", 1, 1, 8),
+    ("3x5000.png", 3, 5000, 8),
+    ("255x333.jpg", 255, 333, 8),
+    ("20000x300.jpg", 20_000, 300, 8),
+)
+
+
+def make_photo(path: Path, width: int, height: int, bits: int) -> None:
+    """Soft shapes with grain: compresses about as a scan does."""
+    import cv2
+    import numpy as np
+    import tifffile
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(40, 215, (max(1, height // 400), max(1, width // 400))).astype(np.float32)
+    gray = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    for top in range(0, height, 500):
+        rows = gray[top : top + 500]
+        rows += rng.normal(0, 4, rows.shape).astype(np.float32)
+    np.clip(gray, 0, 255, out=gray)
+    pixels = (gray * 257).astype(np.uint16) if bits == 16 else gray.astype(np.uint8)
+    if path.suffix == ".tif":
+        tifffile.imwrite(path, pixels, photometric="minisblack")
+    else:
+        Image.fromarray(pixels).save(path, quality=90)
+
+
+def measure(photo: Path, out: Path, model: str) -> dict[str, object]:
+    """Colorizes one photo in a child process: exit code, wall seconds, peak memory in MB."""
+    command = [sys.executable, "-m", "bwcolor", str(photo), "--out", str(out), "--model", model, "--device", "cpu"]
+    started = time.monotonic()
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes here
+    return {
+        "photo": photo.name,
+        "exit_code": os.waitstatus_to_exitcode(status),
+        "seconds": round(time.monotonic() - started, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_mb": round(usage.ru_maxrss / unit),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    results = []
+    spawn = multiprocessing.get_context("spawn")
+    sys.stdout.write(f"{'photo':28}{'exit':>6}{'wall s':>9}{'CPU s':>9}{'peak MB':>10}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, width, height, bits in CASES:
+            photo = Path(folder, name)
+            # In a process of its own: a child's peak starts at what its parent holds.
+            maker = spawn.Process(target=make_photo, args=(photo, width, height, bits))
+            maker.start()
+            maker.join()
+            result = measure(photo, Path(folder, "out"), arguments.model)
+            results.append(result)
+            sys.stdout.write(
+                f"{name:28}{result['exit_code']:>6}{result['seconds']:>9}{result['cpu_seconds']:>9}"
+                f"{result['peak_mb']:>10}\n"
+            )
+            photo.unlink()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    return max(1 if result["exit_code"] else 0 for result in results)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from bwcolor import __version__
-from bwcolor.errors import BwcolorError, DeviceError, NoPhotosError, PhotoError
+from bwcolor.errors import BwcolorError, DeviceError, NoPhotosError, PhotoError, UsageError
 
 if TYPE_CHECKING:
     from bwcolor.evaluate import Evaluation
@@ -195,6 +195,10 @@ def train(
         from bwcolor_training.loop import train as run_training
         from bwcolor_training.progress import TrainingLog
 
+        if resume and (settings or init_from):
+            raise UsageError(
+                "--resume goes on with the settings and weights of last.pt: leave out --set and --init-from."
+            )
         config = load_recipe(recipe, settings or [])
         if threads:
             torch.set_num_threads(threads)

@@ -189,3 +189,13 @@ def test_examples_with_the_bundled_model(repository: Path, tmp_path: Path) -> No
     assert len(measured) == 7
     assert min(measured) > 4
     assert np.mean(measured) > 12
+
+
+def test_contradicting_training_options_are_refused(tmp_path: Path) -> None:
+    result = run("train", tmp_path, "--out", tmp_path / "run", "--resume", "--set", "steps=5")
+    assert result.exit_code == 2
+    assert "leave out --set" in result.stderr
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    result = run("export", tmp_path / "model.pt", "-o", tmp_path / "model.pt", "--overwrite")
+    assert result.exit_code == 2
+    assert (tmp_path / "model.pt").read_bytes() == b"weights"

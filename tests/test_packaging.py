@@ -21,7 +21,14 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_colorizing_never_imports_torch(tiny_model: Path, repository: Path, tmp_path: Path) -> None:
-    arguments = ["colorize", str(repository / "examples" / "photos"), "--out", str(tmp_path), "--model", str(tiny_model)]
+    arguments = [
+        "colorize",
+        str(repository / "examples" / "photos"),
+        "--out",
+        str(tmp_path),
+        "--model",
+        str(tiny_model),
+    ]
     loaded = _modules_after(f"from bwcolor.cli import app\napp({arguments!r}, standalone_mode=False)")
     assert "onnxruntime" in loaded
     assert not {name for name in loaded if name.partition(".")[0] in {"torch", "torchvision", "onnx", "onnxscript"}}

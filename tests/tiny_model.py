@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-
 from onnx import TensorProto, helper, numpy_helper
 
 from bwcolor.spec import ModelSpec

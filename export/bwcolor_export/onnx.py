@@ -52,6 +52,8 @@ def export_onnx(checkpoint: Path, target: Path, options: ExportOptions, overwrit
     Raises TrainingInputError for a file that is no checkpoint, ModelError when parity fails,
     UsageError when the target exists.
     """
+    if target.exists() and checkpoint.exists() and target.samefile(checkpoint):
+        raise UsageError(f"{target} is the checkpoint itself: choose another name with -o.")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists already: choose another name with -o, or add --overwrite.")
     state = load_checkpoint(checkpoint)

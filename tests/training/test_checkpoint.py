@@ -1,0 +1,139 @@
+"""Checkpoints: what is saved comes back; what could harm is refused."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, shrink
+from bwcolor_training.config import TrainConfig
+from bwcolor_training.errors import TrainingInputError
+from torch import nn
+
+
+def checkpoint(step: int = 5) -> Checkpoint:
+    """Of a network of a single layer that was trained for one step."""
+    torch.manual_seed(step)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+    network(torch.rand(2, 1, 4, 4)).square().mean().backward()
+    optimizer.step()
+    ema = {name: t.clone() for name, t in network.state_dict().items()}
+    return Checkpoint(TrainConfig(seed=3), step, 1.5, 3.0, 40, network.state_dict(), ema, optimizer.state_dict())
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    saved = checkpoint()
+    save_checkpoint(saved, tmp_path / "last.pt")
+    loaded = load_checkpoint(tmp_path / "last.pt")
+    assert loaded.config == saved.config
+    assert (loaded.step, loaded.seconds, loaded.cpu_seconds, loaded.photos) == (5, 1.5, 3.0, 40)
+    for ours, theirs in ((loaded.network, saved.network), (loaded.ema, saved.ema)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert loaded.optimizer is not None
+    assert saved.optimizer is not None
+    assert loaded.optimizer["param_groups"] == saved.optimizer["param_groups"]
+    assert torch.equal(loaded.optimizer["state"][0]["exp_avg"], saved.optimizer["state"][0]["exp_avg"])
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_the_file_has_the_fields_that_older_files_have(tmp_path: Path) -> None:
+    """Renaming one would make all checkpoints that people have useless."""
+    save_checkpoint(checkpoint(), tmp_path / "last.pt")
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert content["format"] == "bwcolor-checkpoint-1"
+    assert content.keys() - {"format"} == {
+        "config", "step", "seconds", "cpu_seconds", "photos", "network", "ema", "optimizer",
+    }  # fmt: skip
+    assert content["config"]["generator"] == "mobilenet-unet"
+
+
+class Trap:
+    """Makes a folder when it is unpickled without care."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("how", ["torch", "pickle"])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path, how: str) -> None:
+    path, trap = tmp_path / "evil.pt", Trap(tmp_path / "caught")
+    with path.open("wb") as out:
+        torch.save({"format": trap}, out) if how == "torch" else pickle.dump({"format": trap}, out, protocol=2)
+    with pytest.raises(TrainingInputError, match=r"evil\.pt: not a checkpoint"):
+        load_checkpoint(path)
+    assert not trap.folder.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(checkpoint(), path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(TrainingInputError, match=r"last\.pt: not a checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"format": "bwcolor-checkpoint-9"}])
+def test_other_files_of_torch_are_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(TrainingInputError, match=r"other\.pt: not a checkpoint"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("field", ["config", "ema"])
+def test_a_checkpoint_without_a_field_is_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(checkpoint(), path)
+    content = torch.load(path, weights_only=True)
+    del content[field]
+    torch.save(content, path)
+    with pytest.raises(TrainingInputError, match=f"another version of bwcolor .*{field}"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["absent.pt", "."])
+def test_no_file_is_a_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TrainingInputError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / name)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full on demand")
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(checkpoint(5), path)
+    (tmp_path / ".last.pt.part").symlink_to("/dev/full")
+    with pytest.raises(TrainingInputError, match=r"last\.pt: could not be written .*Free some space"):
+        save_checkpoint(checkpoint(6), path)
+    assert load_checkpoint(path).step == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TrainingInputError, match="could not be written"):
+        save_checkpoint(checkpoint(), tmp_path / "gone" / "last.pt")
+
+
+def test_a_small_checkpoint_holds_the_average_alone(tmp_path: Path) -> None:
+    whole = checkpoint()
+    save_checkpoint(shrink(whole), tmp_path / "model.pt")
+    small = load_checkpoint(tmp_path / "model.pt")
+    assert (small.network, small.optimizer) == ({}, None)
+    assert small.ema["0.weight"].dtype == torch.float16
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    load_weights(network, small.ema, tmp_path / "model.pt")
+    for name, tensor in network.state_dict().items():
+        assert torch.allclose(tensor, whole.ema[name], rtol=1e-3, atol=1e-6)
+        assert tensor.dtype == whole.ema[name].dtype
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TrainingInputError, match=r"last\.pt.*another network") as caught:
+        load_weights(nn.Conv2d(1, 4, 3), checkpoint().ema, tmp_path / "last.pt")
+    assert "\n" not in str(caught.value)

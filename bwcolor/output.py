@@ -47,9 +47,15 @@ CHROMA_TABLE = chroma_quantization(92)
 def encode(photo: Photo, chroma: Array) -> bytes:
     """The colour photo as a file of its own format, with the photo's luma, alpha and metadata.
 
-    chroma: (h, w, 2), Cb and Cr in -0.5..0.5, at any size up to the photo's, as stored.
+    chroma: (h, w, 2), Cb and Cr in -0.5..0.5, at any size up to the photo's, as stored. Raises
+    PhotoError when the format can't hold the photo or its metadata.
     """
-    return ENCODERS[photo.format](photo, chroma)
+    try:
+        return ENCODERS[photo.format](photo, chroma)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:  # encoders raise whatever they like on odd metadata
+        raise PhotoError(f"can't be written as {photo.format.upper()} ({error})") from error
 
 
 def _encode_jpeg(photo: Photo, chroma: Array) -> bytes:

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from bwcolor.report import Outcome, Report
@@ -31,7 +31,7 @@ class RunView:
         self._started = self._last_line = time.monotonic()
         self.report = Report()
         self._bar = Progress(
-            BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), _Name(),
+            BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("left"), _Name(),
             console=self._console, transient=True, disable=level < 0 or not self._console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("photos", total=total, name="")

@@ -1,0 +1,93 @@
+"""Pictures and fake models that the runtime's tests share."""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from tiny_model import TINY_SPEC
+
+from bwcolor.color import Array
+from bwcolor.spec import ModelSpec
+
+Gray8 = NDArray[np.uint8]
+Gray16 = NDArray[np.uint16]
+
+SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+GRAY_PROFILE = SRGB_PROFILE[:16] + b"GRAY" + SRGB_PROFILE[20:]
+
+
+def scene(height: int, width: int, seed: int = 0) -> Gray8:
+    """Like a photo: soft shapes at several scales, an edge and grain; most of 0..255 occurs."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((height, width), np.float32)
+    for cells, amplitude in ((3, 60), (9, 30), (27, 15)):
+        coarse = rng.normal(0, amplitude, (cells, cells)).astype(np.float32)
+        picture += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    picture[:, width // 2 :] += 40
+    picture += rng.normal(128, 3, picture.shape)
+    return picture.clip(0, 255).round().astype(np.uint8)
+
+
+def scene16(height: int, width: int, seed: int = 0) -> Gray16:
+    """`scene` with 16 bits that are all used."""
+    low = np.random.default_rng(seed).integers(0, 256, (height, width))
+    return (scene(height, width, seed).astype(np.int64) * 256 + low).astype(np.uint16)
+
+
+class FakeModel:
+    """A model that is a Python function: batch N1HW in 0..1 -> N2HW. It remembers what it was fed."""
+
+    def __init__(self, function: Callable[[Array], Array], spec: ModelSpec = TINY_SPEC) -> None:
+        self.spec = spec
+        self.inputs: list[Array] = []
+        self._function = function
+
+    def run(self, batch: Array) -> Array:
+        self.inputs.append(batch.copy())
+        return self._function(batch)
+
+
+def flat(cb: float, cr: float) -> Callable[[Array], Array]:
+    """Chroma that is the same everywhere."""
+
+    def function(batch: Array) -> Array:
+        chroma = np.empty((len(batch), 2, *batch.shape[2:]), np.float32)
+        chroma[:, 0], chroma[:, 1] = cb, cr
+        return chroma
+
+    return function
+
+
+def png(pixels: Gray8 | Gray16, colour_type: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG written by hand, for what Pillow can't save. pixels: (h, w) or (h, w, channels); chunks go before IDAT."""
+    height, width = pixels.shape[:2]
+    rows = pixels.astype(pixels.dtype.newbyteorder(">"))
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, colour_type, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in parts)
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def bmp_with_alpha(rgba: Gray8) -> bytes:
+    """A BMP whose header (BITMAPV4HEADER) says where alpha is, 300 dpi. rgba: (h, w, 4)."""
+    height, width = rgba.shape[:2]
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    header = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(pixels), 11811, 11811, 0, 0)
+    header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + b"BGRs" + bytes(48)
+    start = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + header + pixels
+
+
+def exif(orientation: int = 1, artist: str = "Lieselotte") -> Image.Exif:
+    """EXIF data with an orientation and a name."""
+    data = Image.Exif()
+    data[274], data[315] = orientation, artist
+    return data

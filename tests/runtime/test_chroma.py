@@ -1,0 +1,169 @@
+"""Predicting chroma: what the network is fed, who decides the colours, and how chroma is enlarged."""
+
+import dataclasses
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image, ImageOps
+from runtime.pictures import FakeModel, flat, scene, scene16
+from tiny_model import TINY_SPEC
+
+from bwcolor.chroma import enlarged_strips, predict_chroma
+from bwcolor.color import Array
+from bwcolor.options import Detail
+from bwcolor.photo import as_stored, upright
+
+TILE = TINY_SPEC.tile_size
+ODD_SIZES = [(1, 1), (1, 2), (3, 5000), (5000, 3), (255, 333), (64, 64), (31, 33)]
+SEEN_AS_IS = dataclasses.replace(TINY_SPEC, network_size=64, multiple=1, tile_size=64)
+
+
+def by_luma(batch: Array) -> Array:
+    """Chroma that follows luma, so that it shows where each pixel went."""
+    return np.concatenate([batch - 0.5, 0.5 - batch], 1).astype(np.float32)
+
+
+def wild_in_tiles(batch: Array) -> Array:
+    """Soft colours for a whole photo; a random colour of its own for every tile."""
+    if batch.shape[2:] != (TILE, TILE):
+        return 0.2 * by_luma(batch)
+    colours = [
+        np.random.default_rng(int.from_bytes(hashlib.sha256(tile.tobytes()).digest()[:4])).uniform(-0.4, 0.4, (2, 1, 1))
+        for tile in batch
+    ]
+    return np.broadcast_to(np.stack(colours), (len(batch), 2, TILE, TILE)).astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_enlarged_strips_are_opencvs_cubic_enlargement(data: st.DataObject) -> None:
+    height, width = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 60))
+    small = (data.draw(st.integers(1, height)), data.draw(st.integers(1, width)), 2)
+    rows = data.draw(st.integers(1, height + 5))
+    chroma = np.random.default_rng(data.draw(st.integers(0, 9))).uniform(-0.5, 0.5, small).astype(np.float32)
+    expected = cv2.resize(chroma, (width, height), interpolation=cv2.INTER_CUBIC).clip(-0.5, 0.5)
+    strips = list(enlarged_strips(chroma, height, width, rows))
+    assert [where.start for where, _ in strips] == list(range(0, height, rows))
+    assert all(strip.shape == (where.stop - where.start, width, 2) for where, strip in strips)
+    assert all(len(strip) <= rows for _, strip in strips)
+    assert_allclose(np.concatenate([strip for _, strip in strips]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turning_agrees_with_pil_and_back(orientation: int) -> None:
+    stored = scene(5, 7)
+    image = Image.fromarray(stored)
+    image.getexif()[274] = orientation
+    seen = upright(stored, orientation)
+    assert_array_equal(seen, np.asarray(ImageOps.exif_transpose(image)))
+    assert_array_equal(as_stored(seen, orientation), stored)
+    two_channels = np.stack([stored, 255 - stored], -1)
+    assert_array_equal(upright(two_channels, orientation)[..., 1], 255 - seen)
+
+
+@pytest.mark.parametrize("detail", ["fast", "max"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_network_sees_the_photo_upright_and_chroma_comes_back_as_stored(orientation: int, detail: Detail) -> None:
+    seen = np.asarray(cv2.resize(scene(9, 14), (280, 180), interpolation=cv2.INTER_LINEAR), np.uint8)
+    stored = as_stored(seen, orientation)
+    turned, straight = FakeModel(by_luma), FakeModel(by_luma)
+    chroma = predict_chroma(stored, orientation, turned, detail)
+    expected = predict_chroma(seen, 1, straight, detail)
+    assert [batch.shape for batch in turned.inputs] == [batch.shape for batch in straight.inputs]
+    for one, other in zip(turned.inputs, straight.inputs, strict=True):
+        assert_allclose(one, other, atol=2 / 255)  # reducing before or after turning rounds differently
+    assert_allclose(chroma, as_stored(expected, orientation), atol=3 / 255)
+
+
+@pytest.mark.parametrize("size", [(400, 600), (255, 333), (700, 300), (1000, 751)])
+def test_the_whole_pass_decides_the_colours_even_if_every_tile_disagrees(size: tuple[int, int]) -> None:
+    photo = scene(*size)
+    whole = predict_chroma(photo, 1, FakeModel(wild_in_tiles), "fast")
+    model = FakeModel(wild_in_tiles)
+    tiled = predict_chroma(photo, 1, model, "max")
+    assert sum(len(batch) for batch in model.inputs) > 4, "tiles were used"
+    assert tiled.shape[0] > 1.5 * whole.shape[0]
+    reduced = cv2.resize(tiled, whole.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(reduced - whole).max() < 0.01
+    assert np.abs(reduced - whole).mean() < 0.001
+
+
+def test_tiles_add_detail_that_the_whole_pass_does_not_show() -> None:
+    photo = scene(500, 500)
+    truth = 0.5 - cv2.resize(photo, (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    error = {}
+    for detail in ("fast", "max"):
+        chroma = predict_chroma(photo, 1, FakeModel(by_luma), detail)
+        enlarged = cv2.resize(chroma, (128, 128), interpolation=cv2.INTER_CUBIC)
+        error[detail] = np.abs(enlarged[..., 1] - truth).mean()
+    assert error["max"] < 0.2 * error["fast"]
+
+
+@pytest.mark.parametrize("detail", ["fast", "auto", "max"])
+@pytest.mark.parametrize("size", ODD_SIZES)
+def test_any_size_is_fed_as_the_model_wants_it(size: tuple[int, int], detail: Detail) -> None:
+    photo = scene(*size)
+    model = FakeModel(by_luma)
+    chroma = predict_chroma(photo, 1, model, detail)
+    assert chroma.dtype == np.float32
+    assert np.isfinite(chroma).all()
+    assert all(1 <= small <= large for small, large in zip(chroma.shape, size, strict=False))
+    whole, *tiles = model.inputs
+    for batch in model.inputs:
+        assert batch.dtype == np.float32
+        assert batch.shape[1] == 1
+        assert all(side % TINY_SPEC.multiple == 0 for side in batch.shape[2:])
+        assert batch.min() >= 0
+        assert batch.max() <= 1
+    assert len(whole) == 1
+    assert {batch.shape[2:] for batch in tiles} <= {(TILE, TILE)}
+    assert bool(tiles) == (detail == "max" and min(size) > 2 and max(size) > 64)
+
+
+def test_a_small_photo_is_fed_unchanged_and_mirrored_at_its_edges() -> None:
+    photo = scene(40, 50)
+    model = FakeModel(by_luma)
+    chroma = predict_chroma(photo, 1, model, "max")
+    fed = model.inputs[0][0, 0]
+    assert fed.shape == (64, 64)
+    assert_allclose(fed[:40, :50], photo / 255, atol=1e-6)
+    assert_allclose(fed[40:, :50], photo[38:14:-1] / 255, atol=1e-6)
+    assert_allclose(chroma[..., 0], photo / 255 - 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1000, 751), (617, 1201), (333, 444)])
+def test_a_photo_is_reduced_once(size: tuple[int, int]) -> None:
+    """Reducing the reduced photo by another pixel would blur it."""
+    photo = scene(*size)
+    model = FakeModel(by_luma, SEEN_AS_IS)
+    predict_chroma(photo, 1, model, "fast")
+    fed = model.inputs[0][0, 0]
+    reduced = cv2.resize(photo, fed.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert_allclose(fed, reduced / 255, atol=1e-6)
+    assert fed.shape[0] / fed.shape[1] == pytest.approx(size[0] / size[1], rel=0.03)
+    assert np.sqrt(fed.size) == pytest.approx(SEEN_AS_IS.network_size, rel=0.03)
+
+
+def test_16_bit_gives_the_same_as_8_bit() -> None:
+    photo = scene16(300, 200)
+    eight = (photo // 257).astype(np.uint8)
+    chroma = [predict_chroma(pixels, 1, FakeModel(by_luma), "max") for pixels in (photo, eight)]
+    assert_allclose(chroma[0], chroma[1], atol=2 / 255)
+
+
+def test_a_models_own_value_ranges_are_used() -> None:
+    spec = dataclasses.replace(TINY_SPEC, input_range=(-1.0, 1.0), output_range=(-110.0, 110.0))
+    model = FakeModel(flat(55, -110), spec)
+    chroma = predict_chroma(np.array([[0, 255]], np.uint8), 1, model, "fast")
+    assert_allclose(chroma, np.broadcast_to(np.array([0.25, -0.5]), (1, 2, 2)))
+    assert_allclose(model.inputs[0][0, 0, 0, :2], [-1, 1])
+
+
+def test_chroma_beyond_the_models_range_is_cut_to_it() -> None:
+    chroma = predict_chroma(scene(20, 20), 1, FakeModel(flat(3, -3)), "fast")
+    assert_allclose(chroma[0, 0], [0.5, -0.5])

@@ -1,0 +1,144 @@
+"""A file under its final name is complete or not there, and nothing is clobbered."""
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from bwcolor.errors import FolderError, PhotoError
+from bwcolor.output import commit
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_commit_writes_a_complete_file_into_new_folders(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "Großmutter.png"
+    commit(b"content", target, overwrite=False)
+    assert files_in(target.parent) == {"Großmutter.png": b"content"}
+
+
+def test_commit_never_clobbers_unless_told_to(tmp_path: Path) -> None:
+    target = tmp_path / "photo.png"
+    target.write_bytes(b"old")
+    with pytest.raises(PhotoError, match=r"photo\.png exists already; --overwrite"):
+        commit(b"new", target, overwrite=False)
+    assert files_in(tmp_path) == {"photo.png": b"old"}
+    commit(b"new", target, overwrite=True)
+    assert files_in(tmp_path) == {"photo.png": b"new"}
+
+
+def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    target = tmp_path / "photo.png"
+    commit(b"first", target, overwrite=False)
+    with pytest.raises(PhotoError, match="exists already"):
+        commit(b"second", target, overwrite=False)
+    assert files_in(tmp_path) == {"photo.png": b"first"}
+
+
+def test_of_many_writers_of_one_name_exactly_one_wins(tmp_path: Path) -> None:
+    target = tmp_path / "photo.png"
+    refused: list[bytes] = []
+    start = threading.Barrier(8)
+
+    def write(content: bytes) -> None:
+        start.wait()
+        try:
+            commit(content, target, overwrite=False)
+        except PhotoError:
+            refused.append(content)
+
+    contents = [bytes([number]) * 10_000 for number in range(8)]
+    threads = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 7
+    (winner,) = set(contents) - set(refused)
+    assert files_in(tmp_path) == {"photo.png": winner}
+
+
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_a_full_disk_is_a_folder_error_and_leaves_nothing(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(FolderError, match=r"No space left.*--out.*what is done is skipped"):
+        commit(b"content", tmp_path / "photo.png", overwrite=False)
+    assert files_in(tmp_path) == {}
+
+
+def test_an_interrupt_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        commit(b"content", tmp_path / "photo.png", overwrite=True)
+    assert files_in(tmp_path) == {}
+
+
+def test_what_a_killed_run_left_behind_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container every run has the same process id: names must differ all the same."""
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # as if killed before cleaning up
+    for number in range(3):
+        commit(b"content", tmp_path / f"{number}.png", overwrite=False)
+    left = [name for name in files_in(tmp_path) if name.endswith(".part")]
+    assert len(left) == 3
+
+
+def test_a_file_or_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for target in (tmp_path / "file" / "photo.png", tmp_path / "file" / "deep" / "photo.png"):
+        with pytest.raises(FolderError, match=r"file.*--out"):
+            commit(b"content", target, overwrite=False)
+    (tmp_path / "folder.png").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(PhotoError, match=r"folder\.png"):
+            commit(b"content", tmp_path / "folder.png", overwrite)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_overwriting_a_link_replaces_the_link_only(tmp_path: Path) -> None:
+    original = tmp_path / "original.png"
+    original.write_bytes(b"original")
+    target = tmp_path / "out" / "photo.png"
+    target.parent.mkdir()
+    target.symlink_to(original)
+    with pytest.raises(PhotoError, match="exists already"):
+        commit(b"content", target, overwrite=False)
+    commit(b"content", target, overwrite=True)
+    assert original.read_bytes() == b"original"
+    assert not target.is_symlink()
+    assert target.read_bytes() == b"content"
+
+
+def test_names_up_to_the_disks_limit(tmp_path: Path) -> None:
+    longest = "é" * 125 + ".png"
+    commit(b"content", tmp_path / longest, overwrite=False)
+    assert files_in(tmp_path) == {longest: b"content"}
+    with pytest.raises(PhotoError, match="too long"):
+        commit(b"content", tmp_path / ("é" + longest), overwrite=False)
+    assert files_in(tmp_path) == {longest: b"content"}
+
+
+def test_file_modes_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        commit(b"content", tmp_path / "folder" / "photo.png", overwrite=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "folder" / "photo.png").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o750

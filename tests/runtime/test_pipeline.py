@@ -1,0 +1,275 @@
+"""The run: every photo ends one way, inputs stay untouched, and one bad photo stops nothing."""
+
+import errno
+import os
+import stat
+import threading
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from runtime.pictures import FakeModel, flat, scene
+
+from bwcolor.color import Array, rgb_to_chroma
+from bwcolor.errors import FolderError, ModelError
+from bwcolor.options import ColorizeOptions
+from bwcolor.pipeline import PixelBudget, run
+from bwcolor.plan import find_jobs
+from bwcolor.report import Outcome, Report
+
+SOON, AT_ONCE = 10.0, 0.1  # seconds to wait for what must happen, and for what must not
+GOOD = ("a.png", "b.jpg", "sub/c.tif", "sub/d.webp", "sub/deep/e.bmp")
+BAD = {
+    "empty.jpg": b"",
+    "text.png": b"no photo",
+    "half.jpg": b"\xff\xd8\xff\xe0\0\x10JFIF\0",
+}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five good photos of every format."""
+    folder = tmp_path / "photos"
+    for seed, name in enumerate(GOOD):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = scene(60, 80, seed)
+        Image.fromarray(np.stack([pixels] * 3, -1) if path.suffix == ".webp" else pixels).save(path)
+    return folder
+
+
+def colorize(
+    photos: Path, out: Path, options: ColorizeOptions | None = None, model: FakeModel | None = None
+) -> list[Outcome]:
+    model = model or FakeModel(flat(-0.1, 0.08))
+    return list(run(find_jobs(photos, out).jobs, model, options or ColorizeOptions(jobs=2)))
+
+
+def files_in(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Name -> bytes, time of change and mode, of everything below a folder."""
+    return {
+        str(path.relative_to(folder)): (
+            path.read_bytes() if path.is_file() else b"folder",
+            path.stat().st_mtime_ns,
+            stat.S_IMODE(path.stat().st_mode),
+        )
+        for path in folder.rglob("*")
+    }
+
+
+def names(outcomes: list[Outcome], state: str) -> set[str]:
+    return {outcome.job.source.name for outcome in outcomes if outcome.state == state}
+
+
+def test_bad_files_stop_nothing_and_every_photo_ends_once(photos: Path, tmp_path: Path) -> None:
+    for name, content in BAD.items():
+        (photos / name).write_bytes(content)
+    outcomes = colorize(photos, tmp_path / "out")
+    assert Counter(outcome.state for outcome in outcomes) == {"done": len(GOOD), "failed": len(BAD)}
+    assert sorted(outcome.job.source for outcome in outcomes) == sorted(
+        job.source for job in find_jobs(photos, None).jobs
+    )
+    assert names(outcomes, "failed") == set(BAD)
+    assert all(outcome.reason for outcome in outcomes if outcome.state == "failed")
+    written = {name for name, (content, *_) in files_in(tmp_path / "out").items() if content != b"folder"}
+    assert written == set(GOOD)
+    report = Report()
+    for outcome in outcomes:
+        report.add(outcome)
+    assert report.states.total() == len(GOOD) + len(BAD)
+
+
+def test_inputs_are_never_touched(photos: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(path for path in photos.rglob("*") if path.is_file())):
+        os.utime(path, ns=(10**18 + number, 10**18 + number))
+        path.chmod(0o440)
+    before = files_in(photos)
+    colorize(photos, tmp_path / "out")
+    colorize(photos, tmp_path / "out", ColorizeOptions(overwrite=True))
+    assert files_in(photos) == before
+
+
+def test_existing_outputs_are_skipped_and_overwrite_replaces_them(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    colorize(photos, out)
+    (out / "a.png").write_bytes(b"edited by hand")
+    before = files_in(out)
+    again = colorize(photos, out)
+    assert {(outcome.state, outcome.reason) for outcome in again} == {("skipped", "its output exists already")}
+    assert files_in(out) == before
+    stronger = FakeModel(flat(0.1, -0.1))
+    replaced = colorize(photos, out, ColorizeOptions(overwrite=True), stronger)
+    assert {outcome.state for outcome in replaced} == {"done"}
+    after = files_in(out)
+    assert after.keys() == before.keys(), "nothing is left over"
+    assert all(after[name][0] != before[name][0] for name in GOOD)
+
+
+def test_a_broken_link_in_the_output_folder_is_not_written_through(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").symlink_to(tmp_path / "elsewhere.png")
+    assert "a.png" in names(colorize(photos, tmp_path / "out"), "skipped")
+    assert not (tmp_path / "elsewhere.png").exists()
+
+
+def mean_chroma(path: Path) -> Array:
+    with Image.open(path) as image:
+        rgb = np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
+    return np.asarray(rgb_to_chroma(rgb).mean((0, 1)), np.float32)
+
+
+def test_strength_scales_colour_down_to_the_untouched_gray(photos: Path, tmp_path: Path) -> None:
+    model = FakeModel(flat(-0.04, 0.03))
+    for strength in (0.0, 0.5, 1.0):
+        colorize(photos, tmp_path / f"{strength}", ColorizeOptions(strength=strength), model)
+    with Image.open(tmp_path / "0.0" / "a.png") as image:
+        gray = np.asarray(image)
+    assert gray.shape == (60, 80, 3)
+    assert (gray == scene(60, 80, 0)[..., None]).all()
+    assert mean_chroma(tmp_path / "1.0" / "a.png") == pytest.approx([-0.04, 0.03], abs=0.004)
+    assert mean_chroma(tmp_path / "0.5" / "a.png") == pytest.approx([-0.02, 0.015], abs=0.002)
+
+
+def test_a_model_that_fails_on_one_photo_fails_that_photo(photos: Path, tmp_path: Path) -> None:
+    Image.new("L", (64, 64), 255).save(photos / "white.png")
+
+    def picky(batch: Array) -> Array:
+        if batch.min() == 1:
+            raise ModelError("the model gave values that are not numbers")
+        return flat(0, 0)(batch)
+
+    outcomes = colorize(photos, tmp_path / "out", model=FakeModel(picky))
+    assert names(outcomes, "failed") == {"white.png"}
+    assert names(outcomes, "done") == {Path(name).name for name in GOOD}
+    assert [outcome.reason for outcome in outcomes if outcome.state == "failed"] == [
+        "the model gave values that are not numbers"
+    ]
+
+
+def test_memory_that_runs_out_fails_that_photo(photos: Path, tmp_path: Path) -> None:
+    def hungry(_: Array) -> Array:
+        raise MemoryError
+
+    outcomes = colorize(photos, tmp_path / "out", model=FakeModel(hungry))
+    assert {(outcome.state, outcome.reason) for outcome in outcomes} == {("failed", "not enough memory")}
+
+
+def test_a_bug_is_not_hidden_as_a_failed_photo(photos: Path, tmp_path: Path) -> None:
+    def buggy(_: Array) -> Array:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        colorize(photos, tmp_path / "out", model=FakeModel(buggy))
+
+
+def test_a_full_disk_ends_the_run(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FolderError, match="No space left on device"):
+        colorize(photos, tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_too_large_a_photo_is_refused_and_named(photos: Path, tmp_path: Path) -> None:
+    Image.new("L", (100, 100)).save(photos / "large.png")
+    outcomes = colorize(photos, tmp_path / "out", ColorizeOptions(max_pixels=60 * 80))
+    assert names(outcomes, "failed") == {"large.png"}
+
+
+def test_a_run_that_is_given_up_starts_no_more_photos_and_leaves_complete_outputs(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first, go_on = threading.Lock(), threading.Event()
+
+    def slow_after_the_first(batch: Array) -> Array:
+        if not first.acquire(blocking=False):
+            go_on.wait(SOON)
+        return flat(0, 0)(batch)
+
+    outcomes = run(find_jobs(photos, out).jobs, FakeModel(slow_after_the_first), ColorizeOptions(jobs=2))
+    assert next(outcomes).state == "done"
+    threading.Timer(2 * AT_ONCE, go_on.set).start()
+    outcomes.close()  # type: ignore[attr-defined]
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert len(written) == 3, "the one that ended and the two in work; not the fourth, which waited"
+    rest = colorize(photos, out)
+    assert Counter(outcome.state for outcome in rest) == {"skipped": 3, "done": 2}
+
+
+class Holder(threading.Thread):
+    """A thread that asks a budget for pixels and keeps them until told."""
+
+    def __init__(self, budget: PixelBudget, pixels: int) -> None:
+        super().__init__(daemon=True)
+        self.inside, self.let_go = threading.Event(), threading.Event()
+        self._budget, self._pixels = budget, pixels
+        self.start()
+
+    def run(self) -> None:
+        with self._budget.hold(self._pixels):
+            self.inside.set()
+            self.let_go.wait(SOON)
+
+    def release(self) -> None:
+        self.let_go.set()
+        self.join(SOON)
+
+
+def test_the_budget_lets_in_what_fits_and_blocks_the_rest() -> None:
+    budget = PixelBudget(100)
+    first, second = Holder(budget, 60), Holder(budget, 40)
+    assert first.inside.wait(SOON)
+    assert second.inside.wait(SOON)
+    third = Holder(budget, 50)
+    assert not third.inside.wait(AT_ONCE)
+    second.release()
+    assert not third.inside.wait(AT_ONCE), "40 are not enough"
+    first.release()
+    assert third.inside.wait(SOON)
+    third.release()
+
+
+def test_a_photo_over_the_budget_goes_alone() -> None:
+    budget = PixelBudget(100)
+    small = Holder(budget, 1)
+    assert small.inside.wait(SOON)
+    huge = Holder(budget, 1000)
+    assert not huge.inside.wait(AT_ONCE)
+    small.release()
+    assert huge.inside.wait(SOON)
+    other = Holder(budget, 1)
+    assert not other.inside.wait(AT_ONCE)
+    huge.release()
+    assert other.inside.wait(SOON)
+    other.release()
+
+
+def test_the_budget_is_given_back_after_an_error() -> None:
+    budget = PixelBudget(100)
+    with pytest.raises(ZeroDivisionError), budget.hold(100):
+        raise ZeroDivisionError
+    after = Holder(budget, 100)
+    assert after.inside.wait(SOON)
+    after.release()
+
+
+def test_photos_in_work_stay_within_the_budget(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bwcolor.pipeline.PIXELS_AT_ONCE", 60 * 80)
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def counting(batch: Array) -> Array:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        threading.Event().wait(0.01)
+        with lock:
+            at_once -= 1
+        return flat(0, 0)(batch)
+
+    outcomes = colorize(photos, tmp_path / "out", ColorizeOptions(jobs=4), FakeModel(counting))
+    assert names(outcomes, "failed") == set()
+    assert most == 1

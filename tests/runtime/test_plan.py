@@ -1,0 +1,193 @@
+"""Which photos are found, where their outputs go, and what is refused before any work."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bwcolor.errors import FolderError, NoPhotosError, UsageError
+from bwcolor.photo import EXTENSIONS
+from bwcolor.plan import Plan, find_jobs
+
+
+def tree(root: Path, *names: str) -> Path:
+    """Files with one byte each."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def mirrored(plan: Plan, root: Path, out: Path) -> list[tuple[str, str]]:
+    return [(str(job.source.relative_to(root)), str(job.target.relative_to(out))) for job in plan.jobs]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    return folder
+
+
+def test_the_tree_is_mirrored_in_the_order_of_the_names(photos: Path, tmp_path: Path) -> None:
+    names = [
+        "B.JPG",
+        "a.jpg",
+        "c.txt",
+        "1931/Été à la plage.tif",
+        "1931/Oma/x.y.webp",
+        "1931/a.png",
+        "z/no.gif",
+        "z/d.bmp",
+    ]
+    plan = find_jobs(tree(photos, *names), tmp_path / "out")
+    expected = ["B.JPG", "a.jpg", "1931/a.png", "1931/Été à la plage.tif", "1931/Oma/x.y.webp", "z/d.bmp"]
+    assert mirrored(plan, photos, tmp_path / "out") == [(name, name) for name in expected]
+    assert plan.left_out == []
+    assert plan.out == tmp_path / "out"
+    assert not (tmp_path / "out").exists(), "planning writes nothing"
+
+
+def test_every_known_extension_in_any_case_and_no_other(photos: Path) -> None:
+    known = [f"photo{extension}" for extension in sorted(EXTENSIONS)] + ["UP.JPEG", "Mixed.TiF"]
+    plan = find_jobs(tree(photos, *known, "a.gif", "b.jpg.txt", "jpg", ".jpg", "c.heic", "d.jpg~"), None)
+    assert sorted(job.source.name for job in plan.jobs) == sorted(known)
+
+
+def test_the_default_output_folder_lies_beside_the_input(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(photos, "a.jpg")
+    expected = photos.with_name("photos_colored")
+    assert find_jobs(photos, None).out == expected
+    monkeypatch.chdir(photos)
+    assert find_jobs(Path(), None).out == expected
+    assert find_jobs(Path("../photos/"), None).jobs[0].target == expected / "a.jpg"
+
+
+def test_out_is_in_refused_however_it_is_written(photos: Path, tmp_path: Path) -> None:
+    tree(photos, "a.jpg")
+    (tmp_path / "link").symlink_to(photos)
+    for out in (photos, tmp_path / "link", photos / ".." / "photos"):
+        with pytest.raises(UsageError, match="would replace your originals"):
+            find_jobs(photos, out)
+    with pytest.raises(UsageError, match="would replace your originals"):
+        find_jobs(tmp_path / "link", photos)
+
+
+def test_an_output_folder_inside_the_input_is_not_walked(photos: Path, tmp_path: Path) -> None:
+    tree(photos, "a.jpg", "sub/b.jpg", "sub/out/a.jpg", "sub/out/sub/b.jpg")
+    (tmp_path / "link").symlink_to(photos)
+    for root, out in ((photos, photos / "sub" / "out"), (tmp_path / "link", photos / "sub" / "out")):
+        assert mirrored(find_jobs(root, out), root, out) == [("a.jpg", "a.jpg"), ("sub/b.jpg", "sub/b.jpg")]
+
+
+def test_an_input_inside_the_output_must_not_replace_itself(tmp_path: Path) -> None:
+    """photos/a/a/x.jpg would become photos/a/x.jpg, which is an input too."""
+    tree(tmp_path / "photos", "a/x.jpg", "a/a/x.jpg")
+    with pytest.raises(UsageError, match=r"a/x\.jpg: this output would replace one of your originals"):
+        find_jobs(tmp_path / "photos" / "a", tmp_path / "photos")
+    (tmp_path / "photos" / "a" / "a" / "x.jpg").unlink()
+    assert len(find_jobs(tmp_path / "photos" / "a", tmp_path / "photos").jobs) == 1
+
+
+def test_a_link_in_the_output_must_not_lead_back_to_the_photos(photos: Path, tmp_path: Path) -> None:
+    tree(photos, "sub/a.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(photos / "sub")
+    with pytest.raises(UsageError, match="would replace one of your originals"):
+        find_jobs(photos, tmp_path / "out")
+
+
+def test_links_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:
+    tree(photos, "a.jpg")
+    tree(tmp_path / "elsewhere", "b.jpg")
+    (photos / "link.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
+    (photos / "dangling.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (photos / "folder").symlink_to(tmp_path / "elsewhere")
+    (photos / "loop").symlink_to(photos)
+    plan = find_jobs(photos, None)
+    assert [job.source.name for job in plan.jobs] == ["a.jpg"]
+    assert [(left.path.name, "is a link" in left.reason) for left in plan.left_out] == [
+        ("dangling.jpg", True),
+        ("link.jpg", True),
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_left_out_and_not_opened(photos: Path) -> None:
+    tree(photos, "a.jpg")
+    os.mkfifo(photos / "pipe.jpg")  # opening it would wait for ever
+    plan = find_jobs(photos, None)
+    assert [job.source.name for job in plan.jobs] == ["a.jpg"]
+    assert [(left.path.name, left.reason) for left in plan.left_out] == [("pipe.jpg", "is not a regular file")]
+
+
+def test_a_folder_called_like_a_photo_is_walked(photos: Path) -> None:
+    plan = find_jobs(tree(photos, "album.jpg/a.png"), None)
+    assert [str(job.source.relative_to(photos)) for job in plan.jobs] == ["album.jpg/a.png"]
+
+
+def test_resource_forks_of_macos_are_no_photos(photos: Path) -> None:
+    plan = find_jobs(tree(photos, "a.jpg", "._a.jpg", ".hidden.jpg", "sub/._b.png"), None)
+    assert [job.source.name for job in plan.jobs] == [".hidden.jpg", "a.jpg"]
+    assert plan.left_out == []
+
+
+def test_a_folder_that_can_not_be_listed_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(photos, "a.jpg", "locked/b.jpg")
+    listing = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if Path(folder).name in ("locked", "photos_locked"):
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    plan = find_jobs(photos, None)
+    assert [job.source.name for job in plan.jobs] == ["a.jpg"]
+    assert [(left.path, left.reason) for left in plan.left_out] == [
+        (photos / "locked", "folder can't be listed (Permission denied)")
+    ]
+    with pytest.raises(FolderError, match="can't be listed"):
+        find_jobs(tree(photos.with_name("photos_locked"), "a.jpg"), None)
+
+
+def test_nothing_to_do_is_an_error_that_names_the_kinds(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(NoPhotosError, match=r"no photos found.*\.jpg.*\.tiff"):
+        find_jobs(photos, None)
+    with pytest.raises(NoPhotosError):
+        find_jobs(tree(photos, "notes.txt", "sub/film.mp4"), None)
+    with pytest.raises(NoPhotosError, match="not a kind of photo"):
+        find_jobs(photos / "notes.txt", None)
+    with pytest.raises(FolderError, match="no such file or folder"):
+        find_jobs(tmp_path / "nowhere", None)
+
+
+def test_an_output_that_is_a_file_is_refused(photos: Path) -> None:
+    tree(photos, "a.jpg", "notes.txt")
+    with pytest.raises(FolderError, match="is a file, not a folder"):
+        find_jobs(photos, photos / "notes.txt")
+
+
+def test_a_single_photo(photos: Path, tmp_path: Path) -> None:
+    photo = tree(photos, "Oma 1931.JPG") / "Oma 1931.JPG"
+    (tmp_path / "existing").mkdir()
+    for out, target in [
+        (None, photos / "Oma 1931_colored.JPG"),
+        (tmp_path / "existing", tmp_path / "existing" / "Oma 1931.JPG"),
+        (tmp_path / "new", tmp_path / "new" / "Oma 1931.JPG"),
+        (tmp_path / "new" / "other.jpg", tmp_path / "new" / "other.jpg"),
+    ]:
+        plan = find_jobs(photo, out)
+        assert [(job.source, job.target) for job in plan.jobs] == [(photo, target)]
+        assert plan.out == target.parent
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_single_photo_is_never_its_own_output(photos: Path, tmp_path: Path) -> None:
+    photo = tree(photos, "a.jpg") / "a.jpg"
+    (tmp_path / "link.jpg").symlink_to(photo)
+    for out in (photo, photos, tmp_path / "link.jpg", photos / ".." / "photos" / "a.jpg"):
+        with pytest.raises(UsageError, match="would replace your original"):
+            find_jobs(photo, out)
+    with pytest.raises(UsageError, match=r"has the input's format; name it b\.jpg"):
+        find_jobs(photo, tmp_path / "b.png")

@@ -1,0 +1,214 @@
+"""Loading a model: the device that is really used, and files that can't be used."""
+
+import dataclasses
+import hashlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.testing import assert_allclose
+from onnx import TensorProto, helper, numpy_helper
+from tiny_model import TINY_SPEC, tiny_onnx
+
+from bwcolor import session
+from bwcolor.errors import DeviceError, ModelError, UsageError
+from bwcolor.session import load_model
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without an NVIDIA GPU, wherever the tests run."""
+    monkeypatch.setattr(session, "_nvidia_driver", lambda: False)
+
+
+class CpuOnlySession:
+    """What onnxruntime gives when CUDA can't be started: a session that quietly runs on the CPU."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+
+def test_a_model_loads_and_runs(tiny_model: Path) -> None:
+    model = load_model(tiny_model, "cpu")
+    assert model.spec == TINY_SPEC
+    assert (model.device, model.why) == ("cpu", "as asked")
+    assert model.sha256 == hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    out = model.run(np.full((3, 1, 32, 64), 0.5, np.float32))
+    assert out.shape == (3, 2, 32, 64)
+    assert_allclose(out[:, :, 5, 5], np.broadcast_to([-0.1 - 0.025, 0.08 + 0.025], (3, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cuda:0 ", "cpu:0", "auto\n"])
+def test_an_unknown_device_is_a_usage_error(tiny_model: Path, device: str) -> None:
+    with pytest.raises(UsageError, match="choose auto, cpu, cuda or cuda:N"):
+        load_model(tiny_model, device)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_without_a_gpu_says_why_it_is_the_cpu(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    model = load_model(tiny_model)
+    assert (model.device, model.why) == ("cpu", "no NVIDIA GPU was found")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    model = load_model(tiny_model, "auto")
+    assert (model.device, model.why) == ("cpu", "this onnxruntime is built without CUDA")
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:3"])
+def test_cuda_without_a_gpu_never_runs_on_the_cpu(
+    tiny_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_session(*_: object, **__: object) -> None:
+        raise AssertionError("a session was opened")
+
+    monkeypatch.setattr(ort, "InferenceSession", no_session)
+    with pytest.raises(DeviceError, match=rf"--device {device}: .* Use --device cpu"):
+        load_model(tiny_model, device)
+
+
+def test_cuda_that_quietly_falls_back_is_noticed(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime opens a CPU session when CUDA's libraries are missing; only get_providers() tells."""
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(session, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    real = ort.InferenceSession
+
+    def fall_back(content: bytes, options: object, providers: list[object]) -> object:
+        cuda = len(providers) > 1
+        return CpuOnlySession() if cuda else real(content, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", fall_back)
+    with pytest.raises(DeviceError, match=r"CUDA device 1 can't be used; .*bwcolor\[cuda\]"):
+        load_model(tiny_model, "cuda:1")
+    model = load_model(tiny_model, "auto")
+    assert model.device == "cpu"
+    assert "CUDA device 0 can't be used" in model.why
+
+
+def test_cuda_that_fails_to_start_is_a_device_error(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA driver version is insufficient\nand much more")
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(session, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(ort, "InferenceSession", broken)
+    with pytest.raises(DeviceError, match="driver version is insufficient") as caught:
+        load_model(tiny_model, "cuda")
+    assert "\n" not in str(caught.value)
+
+
+def graph_of(nodes: list[onnx.NodeProto], **channels: int) -> bytes:
+    """A model whose inputs and outputs have these channel counts; names of outputs begin with `out`."""
+    values = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", count, "h", "w"])
+        for name, count in channels.items()
+    }
+    weights = [
+        numpy_helper.from_array(np.ones((2, 1, 1, 1), np.float32), "to_two"),
+        numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "to_three"),
+        numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "from_three"),
+    ]
+    inputs = [value for name, value in values.items() if not name.startswith("out")]
+    outputs = [value for name, value in values.items() if name.startswith("out")]
+    graph = helper.make_graph(nodes, "unfit", inputs, outputs, weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, TINY_SPEC.to_metadata())
+    return bytes(model.SerializeToString())
+
+
+def conv(source: str, weight: str, out: str, stride: int = 1) -> onnx.NodeProto:
+    return helper.make_node("Conv", [source, weight], [out], strides=[stride, stride])
+
+
+UNFIT_MODELS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "empty": (lambda: b"", "not an ONNX model"),
+    "text": (lambda: b"version https://git-lfs.github.com/spec/v1\n", "not an ONNX model"),
+    "pickle": (lambda: pickle.dumps({"weights": [1, 2, 3]}), "not an ONNX model"),
+    "zip of a checkpoint": (lambda: b"PK\x03\x04" + bytes(100), "not an ONNX model"),
+    "half": (lambda: tiny_onnx()[: len(tiny_onnx()) // 2], "not an ONNX model"),
+    "no metadata": (lambda: tiny_onnx({}), "no bwcolor metadata"),
+    "damaged metadata": (lambda: tiny_onnx({"bwcolor.spec": "{"}), "metadata is damaged"),
+    "NaN": (lambda: tiny_onnx(bias=(float("nan"), 0)), "not numbers"),
+    "infinite": (lambda: tiny_onnx(bias=(0, float("inf"))), "not numbers"),
+    "three channels in": (lambda: graph_of([conv("x", "from_three", "out")], x=3, out=2), "not float N x 1"),
+    "three channels out": (lambda: graph_of([conv("x", "to_three", "out")], x=1, out=3), "not float N x 2"),
+    "half the size": (lambda: graph_of([conv("x", "to_two", "out", 2)], x=1, out=2), "not two channels of its size"),
+    "two inputs": (
+        lambda: graph_of([helper.make_node("Add", ["x", "y"], ["z"]), conv("z", "to_two", "out")], x=1, y=1, out=2),
+        "it has 2 and 1",
+    ),
+    "two outputs": (
+        lambda: graph_of([conv("x", "to_two", "out"), conv("x", "to_two", "out2")], x=1, out=2, out2=2),
+        "it has 1 and 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT_MODELS)
+def test_an_unfit_file_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    content, sentence = UNFIT_MODELS[name]
+    path = tmp_path / "model [1].onnx"
+    path.write_bytes(content())
+    with pytest.raises(ModelError) as caught:
+        load_model(path, "cpu")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_truncated_anywhere_is_refused(tmp_path: Path) -> None:
+    content = tiny_onnx()
+    path = tmp_path / "cut.onnx"
+    for length in range(0, len(content), max(1, len(content) // 25)):
+        path.write_bytes(content[:length])
+        with pytest.raises(ModelError, match=r"cut\.onnx"):
+            load_model(path, "cpu")
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.onnx", tmp_path):
+        with pytest.raises(ModelError, match="can't be read"):
+            load_model(path, "cpu")
+
+
+def test_weights_in_a_second_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would not be covered by the SHA-256, and would be looked for in the current folder."""
+    model = onnx.load_from_string(tiny_onnx())
+    big = np.zeros((2, 1, 63, 63), np.float32)  # small ones end up inside the file
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(big, "weight"))
+    model.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("pads", [31] * 4))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert load_model(path, "cpu").spec == TINY_SPEC
+    onnx.save_model(model, str(path), save_as_external_data=True, location="weights.bin", size_threshold=1000)
+    assert (tmp_path / "weights.bin").stat().st_size == big.nbytes
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        load_model(path, "cpu")
+
+
+def test_a_failure_on_a_photo_is_a_model_error(tiny_model: Path) -> None:
+    model = load_model(tiny_model, "cpu")
+    with pytest.raises(ModelError, match="not numbers"):
+        model.run(np.full((1, 1, 32, 32), np.nan, np.float32))
+    with pytest.raises(ModelError, match="the model failed on a photo"):
+        model.run(np.zeros((1, 3, 32, 32), np.float32))
+
+
+def test_a_model_that_can_not_be_fed_its_own_multiple_is_refused(tmp_path: Path) -> None:
+    spec = dataclasses.replace(TINY_SPEC, multiple=1)
+    model = onnx.load_from_string(tiny_onnx(spec.to_metadata()))
+    model.graph.node[0].attribute[0].CopyFrom(helper.make_attribute("pads", [0] * 4))  # 3 x 3 needs 3 px
+    path = tmp_path / "hungry.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"hungry\.onnx: the model failed"):
+        load_model(path, "cpu")

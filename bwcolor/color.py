@@ -40,18 +40,19 @@ def rgb_to_chroma(rgb: Array) -> Array:
     return np.stack([cb, cr], -1).astype(np.float32)
 
 
-def chroma_limit(y: Array, chroma: Array) -> Array:
+def chroma_limit(y: Array, chroma: Array, lightest: Array | None = None) -> Array:
     """The largest factor in 0..1 by which chroma can be multiplied so that RGB stays in 0..1.
 
-    y: (...) luma in 0..1; chroma: (..., 2) Cb, Cr. Pulling a colour towards neutral keeps its luma
-    and its hue; clipping each channel would change both.
+    y: (...) luma in 0..1; chroma: (..., 2) Cb, Cr. Where one chroma value serves pixels of several
+    lumas, `y` is the darkest and `lightest` the lightest of them. Pulling a colour towards neutral
+    keeps its luma and its hue; clipping each channel would change both.
     """
-    limit = np.ones(y.shape, np.float32)
     cb, cr = chroma[..., 0], chroma[..., 1]
-    for offset in (CR_SCALE * cr, -CB_TO_G * cb - CR_TO_G * cr, CB_SCALE * cb):
-        room = np.where(offset > 0, 1 - y, y)
-        np.minimum(limit, room / np.maximum(np.abs(offset), 1e-6), out=limit)
-    return limit
+    red, green, blue = CR_SCALE * cr, -CB_TO_G * cb - CR_TO_G * cr, CB_SCALE * cb  # what each adds to luma
+    above = np.maximum(np.maximum(red, green), np.maximum(blue, 1e-6))
+    below = np.minimum(np.minimum(red, green), np.minimum(blue, -1e-6))
+    room = 1 - (y if lightest is None else lightest)
+    return np.asarray(np.minimum(np.minimum(room / above, y / -below), 1), np.float32)
 
 
 def compose(y: Array, chroma: Array) -> Array:

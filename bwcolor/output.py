@@ -93,11 +93,11 @@ def _half_size_chroma(luma: Pixels, chroma: Array) -> NDArray[np.uint8]:
     for rows, strip in enlarged_strips(reduced_to(chroma, height, width), height, width, STRIP_ROWS):
         first = max(0, 2 * rows.start - 1)
         covered = luma[first : 2 * rows.stop + 1]
-        limit = np.ones(strip.shape[:2], np.float32)
-        for extreme in (cv2.erode, cv2.dilate):
-            spread = np.asarray(extreme(covered, window, anchor=(1, 1)), np.uint8)
-            seen = spread[2 * rows.start - first :: 2, ::2][: len(strip)]
-            np.minimum(limit, chroma_limit(_unit(seen), strip), out=limit)
+        darkest, lightest = (
+            _unit(np.asarray(extreme(covered, window, anchor=(1, 1)), np.uint8)[2 * rows.start - first :: 2, ::2])
+            for extreme in (cv2.erode, cv2.dilate)
+        )
+        limit = chroma_limit(darkest[: len(strip)], strip, lightest[: len(strip)])
         planes[:, rows] = _chroma_levels(strip * limit[..., None])
     return planes
 

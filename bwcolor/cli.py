@@ -92,9 +92,12 @@ def root(
 
 @app.command(MAIN_COMMAND)
 def colorize(
-    photos: Annotated[Path, typer.Argument(help="A folder (walked with its sub-folders) or one photo.")],
+    photos: Annotated[Path, typer.Argument(readable=False, help="A folder, taken with its sub-folders, or one photo.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where the colour photos go; by default PHOTOS_colored beside the input.")
+        Path | None,
+        typer.Option(
+            help="Where the colour photos go; by default PHOTOS_colored beside the input, for one photo NAME_colored."
+        ),
     ] = None,
     model: ModelName = "default",
     device: Device = "auto",
@@ -104,7 +107,7 @@ def colorize(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Photos worked on at once; 0: one per core, at most 4.")] = 0,
     max_pixels: MaxPixels = 300_000_000,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed or was left out.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every photo.")] = False,
 ) -> None:
     """Colorize a folder of black-and-white photos, or one photo. This is the main job."""
@@ -115,18 +118,18 @@ def colorize(
         from bwcolor.progress import RunView
 
         options = ColorizeOptions(strength, detail.value, overwrite, max_pixels, jobs)
-        plan = find_jobs(photos, out)
+        plan = find_jobs(photos, out, overwrite)
         if dry_run:
             _print_plan(plan, overwrite)
             return
         with RunView(len(plan.jobs), photos.absolute(), verbose - quiet) as view:
             network = _load(model, device, view)
             for left in plan.left_out:
-                view.warn(f"left out: {left.path}: {left.reason}")
+                view.leave_out(left)
             for outcome in run(plan.jobs, network, options):
                 view.show(outcome)
             view.summarize(plan.out)
-        if view.report.states["failed"]:
+        if view.report.states["failed"] or any(left.failed for left in plan.left_out):
             raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -283,7 +286,10 @@ def _print_scores(results: "list[Evaluation]", worst: int) -> None:
 def _need_training_packages() -> None:
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:
-        raise DeviceError(f"This command needs {', '.join(missing)}: pip install 'bwcolor[train]'")
+        raise DeviceError(
+            f"This command needs {', '.join(missing)}: pip install 'bwcolor[train]',"
+            " or '.[train]' where bwcolor's source is."
+        )
 
 
 @contextmanager

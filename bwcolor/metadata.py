@@ -41,7 +41,9 @@ def lost_metadata(photo: Photo) -> list[str]:
     lost = []
     if photo.icc is not None and rgb_profile(photo) is None:
         kind = photo.icc[16:20].decode("ascii", "replace").strip()
-        lost.append(f"colour profile ({kind}) left out: it does not fit a colour photo")
+        lost.append(
+            f"colour profile ({kind}) left out, since the output is RGB: viewers that use it may show other tones"
+        )
     if photo.format == "tiff" and _has_exif_folder(photo.source):
         lost.append("EXIF and GPS folders of the TIFF left out")
     return lost

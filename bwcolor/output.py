@@ -129,7 +129,7 @@ def _encode_tiff(photo: Photo, chroma: Array) -> bytes:
         compression="zlib" if compressed else None,
         compressionargs={"level": ZLIB_LEVEL} if compressed else None,
         resolution=photo.dpi,
-        resolutionunit="INCH" if photo.dpi else None,
+        resolutionunit="INCH" if photo.dpi else "NONE",
         iccprofile=rgb_profile(photo),
         extratags=tiff_tags(photo.source),
         software=False,

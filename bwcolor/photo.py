@@ -17,7 +17,7 @@ Format = Literal["jpeg", "png", "tiff", "webp", "bmp"]
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 Turned = TypeVar("Turned", bound=NDArray[Any])
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp", ".bmp"})
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp"})
 DECODERS = ["JPEG", "PNG", "TIFF", "WEBP", "BMP"]  # the only ones of Pillow's that see a user's file
 # What Pillow calls the result; MPO is a JPEG with more pictures behind it, as some cameras write.
 FORMATS: dict[str, Format] = {
@@ -126,8 +126,8 @@ def _check(image: Image.Image, max_pixels: int) -> None:
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise PhotoError(
-            f"{image.width} x {image.height} = {pixels / 1e6:.0f} megapixels is over the limit of"
-            f" {max_pixels / 1e6:.0f}; raise it with --max-pixels"
+            f"{image.width} x {image.height} = {pixels:,} pixels is over the limit of {max_pixels:,};"
+            " raise it with --max-pixels"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":

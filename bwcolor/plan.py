@@ -9,6 +9,12 @@ from pathlib import Path
 from bwcolor.errors import FolderError, NoPhotosError, UsageError
 from bwcolor.photo import EXTENSIONS
 
+# Pictures that a user may expect to be colorized: named, not passed over in silence.
+OTHER_PICTURES = frozenset({
+    ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf",
+    ".rw2", ".psd", ".tga", ".pcx", ".ppm", ".pgm",
+})  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -20,26 +26,28 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something with a photo's extension that is not opened, and why; or a folder that can't be listed."""
+    """Something that is not opened, and why. failed: whether that counts as a failure of the run."""
 
     path: Path
     reason: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do, in the order of the names. out: the folder that gets the outputs."""
+    """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file."""
 
     jobs: list[Job]
     left_out: list[LeftOut]
     out: Path
 
 
-def find_jobs(photos: Path, out: Path | None) -> Plan:
+def find_jobs(photos: Path, out: Path | None, overwrite: bool = False) -> Plan:
     """Walks a folder, or takes one file, and mirrors it under `out`.
 
     out: by default `<photos>_colored` beside the input. For a single file it may also be the name
-    of the output. Raises FolderError, NoPhotosError or UsageError before anything is written.
+    of the output. overwrite: whether outputs may replace files. Raises FolderError, NoPhotosError or
+    UsageError before anything is written.
     """
     photos = Path(os.path.abspath(photos))  # keeps links in the path, unlike resolve()
     if photos.is_file():
@@ -51,6 +59,11 @@ def find_jobs(photos: Path, out: Path | None) -> Plan:
         raise UsageError(f"--out {out} is the input folder itself: outputs would replace your originals.")
     if out.exists() and not out.is_dir():
         raise FolderError(f"--out {out} is a file, not a folder.")
+    if overwrite and out.exists() and photos.resolve() in out.resolve().parents:
+        raise UsageError(
+            f"--overwrite: {out} lies inside the input folder, where photos of yours could be taken for outputs."
+            " Choose an --out elsewhere."
+        )
     files, left_out = _walk(photos, out)
     if not files:
         known = ", ".join(sorted(EXTENSIONS))
@@ -84,7 +97,7 @@ def _single(photo: Path, out: Path | None) -> Plan:
             )
     if target.exists() and target.samefile(photo):
         raise UsageError(f"--out {target} is the input itself: the output would replace your original.")
-    return Plan([Job(photo, target)], [], target.parent)
+    return Plan([Job(photo, target)], [], target)
 
 
 def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
@@ -99,20 +112,20 @@ def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
         except OSError as error:
             if folder == photos:
                 raise FolderError(f"{photos}: can't be listed ({error.strerror}).") from error
-            left_out.append(LeftOut(folder, f"folder can't be listed ({error.strerror})"))
+            left_out.append(LeftOut(folder, f"folder can't be listed ({error.strerror})", failed=True))
             continue
         folders = []
         for entry in entries:
             path = folder / entry.name
             if entry.is_dir(follow_symlinks=False):
-                if path != out and not (out.exists() and path.samefile(out)):  # a link may lead to either
-                    folders.append(path)
-            elif path.suffix.lower() in EXTENSIONS and not _is_hidden_sibling(entry.name):
-                kind = _not_a_file(entry)
-                if kind:
-                    left_out.append(LeftOut(path, kind))
+                if path == out or (out.exists() and path.samefile(out)):  # a link may lead to either
+                    left_out.append(LeftOut(path, "is the output folder"))
                 else:
-                    files.append(path)
+                    folders.append(path)
+            elif reason := _why_not(entry):
+                left_out.append(LeftOut(path, reason))
+            elif path.suffix.lower() in EXTENSIONS and not _is_hidden_sibling(entry.name):
+                files.append(path)
         pending.extend(reversed(folders))
     return files, left_out
 
@@ -121,9 +134,16 @@ def _is_hidden_sibling(name: str) -> bool:
     return name.startswith("._")  # macOS puts a file's resource fork beside it under this name
 
 
-def _not_a_file(entry: os.DirEntry[str]) -> str:
-    """Why a directory entry is not opened; empty for a regular file."""
-    if entry.is_symlink():
-        return "is a link; give the folder that it points to"
-    mode = entry.stat(follow_symlinks=False).st_mode
-    return "" if stat.S_ISREG(mode) else "is not a regular file"
+def _why_not(entry: os.DirEntry[str]) -> str:
+    """Why a directory entry that may hold photos is not opened; empty for files to open or to pass over."""
+    suffix = Path(entry.name).suffix.lower()
+    if entry.is_symlink() and (suffix in EXTENSIONS or entry.is_dir()):
+        return "is a link, and links are not followed"
+    if suffix in OTHER_PICTURES:
+        return f"{suffix} is a kind of picture that can't be read yet"
+    if suffix not in EXTENSIONS or _is_hidden_sibling(entry.name):
+        return ""
+    try:
+        return "" if stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode) else "is not a regular file"
+    except OSError as error:
+        return f"can't be looked at ({error.strerror})"

@@ -1,5 +1,6 @@
 """The view of a run on stderr: a bar on a terminal, plain lines elsewhere."""
 
+import contextlib
 import time
 import unicodedata
 from pathlib import Path
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from bwcolor.plan import LeftOut
 from bwcolor.report import Outcome, Report
 
 PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
@@ -28,6 +30,7 @@ class RunView:
         self._root = root
         self._level = level
         self._total = total
+        self._left_out = 0
         self._started = self._last_line = time.monotonic()
         self.report = Report()
         self._bar = Progress(
@@ -46,11 +49,17 @@ class RunView:
     def say(self, text: str) -> None:
         """A line of the usual kind."""
         if self._level >= 0:
-            self._console.print(Text(printable(text)))
+            self.warn(text)
 
     def warn(self, text: str) -> None:
         """A line that even --quiet shows."""
-        self._console.print(Text(printable(text)))
+        with contextlib.suppress(OSError):  # nobody reads stderr any more: the photos still count
+            self._console.print(Text(printable(text)))
+
+    def leave_out(self, left: LeftOut) -> None:
+        """One line for something that the walk found and the run does not open."""
+        self._left_out += 1
+        self.warn(f"{'failed' if left.failed else 'left out'}: {_relative(left.path, self._root)}: {left.reason}")
 
     def show(self, outcome: Outcome) -> None:
         """Counts a photo and moves the bar; one line for a failure."""
@@ -62,7 +71,7 @@ class RunView:
         elif self._level > 0:
             detail = outcome.reason or f"{outcome.seconds:.2f} s"
             notes = "".join(f"; {note}" for note in outcome.notes)
-            self._console.print(Text(printable(f"{outcome.state}: {name}: {detail}{notes}")))
+            self.warn(f"{outcome.state}: {name}: {detail}{notes}")
         now = time.monotonic()
         if self._bar.disable and now - self._last_line > PLAIN_INTERVAL:
             self._last_line = now
@@ -77,14 +86,18 @@ class RunView:
         states = self.report.states
         seconds = time.monotonic() - self._started
         parts = [f"{states['done']} colorized"]
-        parts += [f"{states['skipped']} skipped (output exists)"] if states["skipped"] else []
+        parts += [f"{states['skipped']} skipped (output exists; --overwrite replaces it)"] if states["skipped"] else []
         parts += [f"{states['failed']} failed"] if states["failed"] else []
-        self.say(f"{', '.join(parts)} in {seconds:.1f} s. Outputs are in {out}")
+        parts += [f"{self._left_out} left out"] if self._left_out else []
+        self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")
         for note, count in self.report.notes.items():
             self.say(f"note: {count} of them: {note}")
 
 
 def _relative(path: Path, root: Path) -> Path:
+    """How a photo is called: by its path below the folder that the user gave."""
+    if path == root:
+        return Path(path.name)
     return path.relative_to(root) if path.is_relative_to(root) else path
 
 

@@ -118,7 +118,8 @@ def _cuda_session(path: Path, content: bytes, number: int) -> tuple[ort.Inferenc
             return None, str(error)
     if "CUDAExecutionProvider" in session.get_providers():  # the only call that tells the truth
         return session, ""
-    return None, f"CUDA device {number} can't be used; its libraries come with `pip install 'bwcolor[cuda]'`"
+    advice = "its libraries come with `pip install 'bwcolor[cuda]'`, or '.[cuda]' where bwcolor's source is"
+    return None, f"CUDA device {number} can't be used; {advice}"
 
 
 def _session(path: Path, content: bytes, providers: list[tuple[str, dict[str, str]]]) -> ort.InferenceSession:

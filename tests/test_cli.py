@@ -199,3 +199,21 @@ def test_contradicting_training_options_are_refused(tmp_path: Path) -> None:
     result = run("export", tmp_path / "model.pt", "-o", tmp_path / "model.pt", "--overwrite")
     assert result.exit_code == 2
     assert (tmp_path / "model.pt").read_bytes() == b"weights"
+
+
+def test_what_is_passed_over_is_named_and_counted(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (photos / "old.heic").write_bytes(b"")
+    (photos / "link").symlink_to(tmp_path)
+    result = run(photos, "--out", tmp_path / "out", "--model", tiny_model)
+    assert result.exit_code == 0
+    assert "left out: old.heic: .heic is a kind of picture that can't be read yet" in result.stderr
+    assert "left out: link: is a link" in result.stderr
+    assert "2 colorized, 2 left out" in result.stderr
+
+
+def test_a_single_photo_is_named_by_its_name(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "zero.jpg").write_bytes(b"")
+    result = run(tmp_path / "zero.jpg", "--model", tiny_model)
+    assert result.exit_code == 1
+    assert "failed: zero.jpg: the file is empty" in result.stderr
+    assert f"Output: {tmp_path / 'zero_colored.jpg'}" in result.stderr

@@ -265,7 +265,8 @@ def test_a_gray_profile_never_sits_on_a_colour_photo(kind: str, tmp_path: Path) 
     assert photo.icc == GRAY_PROFILE
     assert "icc_profile" not in opened(content).info
     assert GRAY_PROFILE[:40] not in content
-    assert lost_metadata(photo) == ["colour profile (GRAY) left out: it does not fit a colour photo"]
+    (note,) = lost_metadata(photo)
+    assert note.startswith("colour profile (GRAY) left out")
 
 
 def test_jpeg_comments_and_a_profile_in_parts_are_kept(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_the_tree_is_mirrored_in_the_order_of_the_names(photos: Path, tmp_path: 
     plan = find_jobs(tree(photos, *names), tmp_path / "out")
     expected = ["B.JPG", "a.jpg", "1931/a.png", "1931/Été à la plage.tif", "1931/Oma/x.y.webp", "z/d.bmp"]
     assert mirrored(plan, photos, tmp_path / "out") == [(name, name) for name in expected]
-    assert plan.left_out == []
+    assert [(left.path.name, left.failed) for left in plan.left_out] == [("no.gif", False)]
     assert plan.out == tmp_path / "out"
     assert not (tmp_path / "out").exists(), "planning writes nothing"
 
@@ -108,8 +108,11 @@ def test_links_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:
     assert [job.source.name for job in plan.jobs] == ["a.jpg"]
     assert [(left.path.name, "is a link" in left.reason) for left in plan.left_out] == [
         ("dangling.jpg", True),
+        ("folder", True),
         ("link.jpg", True),
+        ("loop", True),
     ]
+    assert not any(left.failed for left in plan.left_out)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
@@ -179,7 +182,7 @@ def test_a_single_photo(photos: Path, tmp_path: Path) -> None:
     ]:
         plan = find_jobs(photo, out)
         assert [(job.source, job.target) for job in plan.jobs] == [(photo, target)]
-        assert plan.out == target.parent
+        assert plan.out == target
     assert not (tmp_path / "new").exists()
 
 
@@ -191,3 +194,23 @@ def test_a_single_photo_is_never_its_own_output(photos: Path, tmp_path: Path) ->
             find_jobs(photo, out)
     with pytest.raises(UsageError, match=r"has the input's format; name it b\.jpg"):
         find_jobs(photo, tmp_path / "b.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_cannot_be_listed_is_a_failure(photos: Path) -> None:
+    tree(photos, "a.jpg", "locked/b.jpg")
+    (photos / "locked").chmod(0)
+    try:
+        plan = find_jobs(photos, None)
+    finally:
+        (photos / "locked").chmod(0o755)
+    assert [(left.path.name, left.failed) for left in plan.left_out] == [("locked", True)]
+
+
+def test_an_output_folder_inside_the_input_is_named_and_never_overwritten(photos: Path) -> None:
+    tree(photos, "a.jpg", "mine/a.jpg")
+    plan = find_jobs(photos, photos / "mine")
+    assert [job.source.name for job in plan.jobs] == ["a.jpg"]
+    assert [(left.path.name, left.reason) for left in plan.left_out] == [("mine", "is the output folder")]
+    with pytest.raises(UsageError, match="taken for outputs"):
+        find_jobs(photos, photos / "mine", overwrite=True)

@@ -72,8 +72,8 @@ ENDS = (
 def test_the_summary_counts_every_end(capsys: pytest.CaptureFixture[str]) -> None:
     failed, counts, *notes = shown(capsys, 0, *ENDS)
     assert failed == "failed: sub/d.jpg: the file is empty"
-    assert counts.startswith("2 colorized, 1 skipped (output exists), 1 failed in ")
-    assert counts.endswith(" s. Outputs are in /out")
+    assert counts.startswith("2 colorized, 1 skipped (output exists; --overwrite replaces it), 1 failed in ")
+    assert counts.endswith(" s. Output: /out")
     assert notes == ["note: 2 of them: colour profile (GRAY) left out", "note: 1 of them: pages left out"]
 
 

@@ -62,7 +62,7 @@ class MainCommandGroup(TyperGroup):
 
 app = typer.Typer(
     cls=MainCommandGroup, rich_markup_mode=None, add_completion=False, no_args_is_help=True,
-    subcommand_metavar="[PHOTOS | COMMAND] ...", context_settings={"help_option_names": ["--help", "-h"]},
+    subcommand_metavar="PHOTOS | COMMAND ...", context_settings={"help_option_names": ["--help", "-h"]},
     epilog=EPILOG,
 )  # fmt: skip
 
@@ -214,7 +214,7 @@ def train(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of bwcolor train, such as model.pt.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of bwcolor train, such as runs/default/last.pt.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The ONNX file; by default beside the checkpoint.")
     ] = None,

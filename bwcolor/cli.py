@@ -4,7 +4,9 @@ Heavy packages are imported inside the commands, so that --help stays quick.
 """
 
 import enum
+import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from bwcolor import __version__
-from bwcolor.errors import BwcolorError, DeviceError, NoPhotosError, PhotoError, UsageError
+from bwcolor.errors import BwcolorError, DeviceError, ModelError, NoPhotosError, PhotoError, UsageError
 
 if TYPE_CHECKING:
     from bwcolor.evaluate import Evaluation
@@ -111,7 +113,7 @@ def colorize(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every photo.")] = False,
 ) -> None:
     """Colorize a folder of black-and-white photos, or one photo. This is the main job."""
-    with _errors_as_sentences():
+    with _errors_as_sentences("run the same command again to go on; what is done is skipped"):
         from bwcolor.options import ColorizeOptions
         from bwcolor.pipeline import run
         from bwcolor.plan import find_jobs
@@ -154,23 +156,26 @@ def evaluate(
         from bwcolor.progress import RunView
 
         options = ColorizeOptions(strength, detail.value, max_pixels=max_pixels)
-        paths = [job.source for job in find_jobs(photos, None).jobs]
+        plan = find_jobs(photos, None)
+        paths = [job.source for job in plan.jobs]
         results: list[Evaluation] = []
         with RunView(len(paths), photos.absolute(), 0) as view:
             network = _load(model, device, view)
+            for left in plan.left_out:
+                view.leave_out(left)
             for path in paths:
                 try:
                     results.append(evaluate_photo(path, network, options, size))
-                except PhotoError as error:
+                except (PhotoError, ModelError) as error:
                     view.warn(f"failed: {path}: {error}")
                 view.advance(path)
         if not results:
-            raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be read.")
+            raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be evaluated.")
         protocol = f"centre crop to a square, area resize to {size} px" if size else "whole photos at their own size"
         typer.echo(f"Model {network.spec.name} {network.spec.version} ({network.sha256[:12]}), detail {detail.value}")
         typer.echo(f"Protocol: {protocol}; BT.601 gray input; means over {len(results)} photos; strength {strength:g}")
         _print_scores(results, worst)
-        if len(results) < len(paths):
+        if len(results) < len(paths) or any(left.failed for left in plan.left_out):
             raise typer.Exit(EXIT_SOME_FAILED)
 
 
@@ -191,7 +196,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write the log files only.")] = False,
 ) -> None:
     """Train a generator on a folder of colour photos (needs the extra bwcolor[train])."""
-    with _errors_as_sentences():
+    with _errors_as_sentences(f"add --resume to go on from the last checkpoint in {out}"):
         _need_training_packages()
         import torch
         from bwcolor_training.config import load_recipe
@@ -256,6 +261,8 @@ def _load(model: str, device: str, view: "RunView") -> "OnnxModel":
 def _print_plan(plan: "Plan", overwrite: bool) -> None:
     from bwcolor.progress import printable
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     for job in plan.jobs:
         exists = os.path.lexists(job.target) and not overwrite
         typer.echo(printable(f"{job.source} -> {job.target}") + (" (exists: skipped)" if exists else ""))
@@ -293,8 +300,11 @@ def _need_training_packages() -> None:
 
 
 @contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    """Turns our own errors into one line and their exit code; anything else is a bug and propagates."""
+def _errors_as_sentences(interrupted: str = "nothing was written") -> Iterator[None]:
+    """Turns our own errors into one line and their exit code; anything else is a bug and propagates.
+
+    interrupted: what to say after Ctrl-C.
+    """
     try:
         with warnings.catch_warnings():  # decoders warn of odd metadata; a damaged photo raises
             warnings.simplefilter("ignore")
@@ -305,5 +315,5 @@ def _errors_as_sentences() -> Iterator[None]:
         typer.echo(f"error: {printable(error)}", err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        typer.echo("interrupted: run the same command again to go on; what is done is skipped", err=True)
+        typer.echo(f"interrupted: {interrupted}", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None

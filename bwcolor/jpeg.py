@@ -8,6 +8,7 @@ followed by scans of Cb and Cr that are taken from two gray files encoded for th
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def carry_luma(source: bytes, chroma: NDArray[np.uint8], chroma_table: list[int]
     frame = _gray_frame(luma)
     if frame is None:
         raise PhotoError("this kind of JPEG can't keep its luma bit for bit")
-    planes = [list(segments(_encode_gray(plane, chroma_table, frame.kind))) for plane in chroma]
+    planes = [list(segments(encode_gray(plane, chroma_table, frame.kind == SOF2))) for plane in chroma]
     table = 1 if frame.table == 0 else 0  # any but the luma's; every file may define four
     quantization = b"".join(_only_table(segment, frame.table) for marker, segment in luma if marker == DQT)
     values = next(segment for marker, segment in planes[0] if marker == DQT)[5:]
@@ -142,8 +143,9 @@ def _scans(file: list[tuple[int, bytes]], component: int) -> Iterator[bytes]:
             yield segment[:5] + bytes([component]) + segment[6:]  # the scan's component selector
 
 
-def _encode_gray(plane: NDArray[np.uint8], table: list[int], kind: int) -> bytes:
+def encode_gray(plane: NDArray[Any], table: list[int], progressive: bool) -> bytes:
+    """A gray JPEG of an 8-bit plane (h, w), quantised with `table` (64 values)."""
     out = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(plane))
-    image.save(out, "JPEG", qtables=[table], progressive=kind == SOF2, optimize=True)
+    image.save(out, "JPEG", qtables=[table], progressive=progressive, optimize=True)
     return out.getvalue()

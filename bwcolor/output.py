@@ -18,7 +18,7 @@ from PIL import Image
 from bwcolor.chroma import enlarged_strips, reduced_to
 from bwcolor.color import Array, chroma_limit, compose
 from bwcolor.errors import FolderError, PhotoError
-from bwcolor.jpeg import can_carry_luma, carry_luma
+from bwcolor.jpeg import can_carry_luma, carry_luma, encode_gray
 from bwcolor.metadata import keep_jpeg_metadata, keep_png_metadata, rgb_profile, tiff_compressed, tiff_tags
 from bwcolor.photo import Format, Photo, Pixels
 
@@ -28,6 +28,9 @@ PNG_LEVEL = 2  # a higher one costs many times the time for a few per cent of th
 ZLIB_LEVEL = 4
 JPEG_MAX_SIDE = 65_500  # px that libjpeg writes
 WEBP_MAX_SIDE = 16_383  # px
+# What disks answer to a call that they do not know: hard links, flushing a folder.
+NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
 TEMPORARY_PREFIX = ".bwcolor-"
 INCH = 0.0254  # m
 BMP_RESOLUTION = 38  # bytes from the start of a BMP: pixels per metre, across and down
@@ -42,6 +45,7 @@ def chroma_quantization(quality: int) -> list[int]:
 
 
 CHROMA_TABLE = chroma_quantization(92)
+LUMA_TABLE = [1] * 64  # for a photo whose own table is not known: nothing but rounding is lost
 
 
 def encode(photo: Photo, chroma: Array) -> bytes:
@@ -59,26 +63,15 @@ def encode(photo: Photo, chroma: Array) -> bytes:
 
 
 def _encode_jpeg(photo: Photo, chroma: Array) -> bytes:
-    """Carries a gray file's luma over bit for bit; other kinds are encoded anew from their luma."""
-    height, width = photo.luma.shape
-    if can_carry_luma(photo.source):
-        half = _half_size_chroma(photo.luma, chroma)
-        return keep_jpeg_metadata(photo, carry_luma(photo.source, half, CHROMA_TABLE))
-    if max(height, width) > JPEG_MAX_SIDE:
-        raise PhotoError(f"{width} x {height} is more than a JPEG can hold")
-    planes = np.empty((2, height, width), np.uint8)
-    for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
-        fitted = strip * chroma_limit(_unit(photo.luma[rows]), strip)[..., None]
-        planes[:, rows] = _chroma_levels(fitted)
-    bands = [Image.fromarray(plane) for plane in (photo.luma, planes[0], planes[1])]
-    out = io.BytesIO()
-    settings: dict[str, object] = {"quality": 95}
-    if photo.quantization is not None:
-        settings = {"qtables": [photo.quantization, CHROMA_TABLE]}
-    Image.merge("YCbCr", bands).save(
-        out, "JPEG", subsampling="4:2:0", progressive=photo.progressive, dpi=photo.dpi or (0, 0), **settings
-    )
-    return keep_jpeg_metadata(photo, out.getvalue())
+    """Carries the luma of a gray file over bit for bit; that of other files is made a gray file first."""
+    gray = photo.source
+    if not can_carry_luma(gray):
+        height, width = photo.luma.shape
+        if max(height, width) > JPEG_MAX_SIDE:
+            raise PhotoError(f"{width} x {height} is more than a JPEG can hold")
+        gray = encode_gray(photo.luma, photo.quantization or LUMA_TABLE, photo.progressive)
+    half = _half_size_chroma(photo.luma, chroma)
+    return keep_jpeg_metadata(photo, carry_luma(gray, half, CHROMA_TABLE))
 
 
 def _half_size_chroma(luma: Pixels, chroma: Array) -> NDArray[np.uint8]:
@@ -218,8 +211,8 @@ def commit(content: bytes, target: Path, overwrite: bool) -> None:
     except IsADirectoryError as error:
         raise PhotoError(f"{target} is a folder; move it away or choose another --out") from error
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise PhotoError("its name is too long for the output folder's disk") from error
+        if error.errno in BAD_NAME:
+            raise PhotoError(f"the output folder's disk does not take its name ({error.strerror})") from error
         raise FolderError(
             f"{target.parent}: can't be written ({error.strerror}). Choose another folder with --out,"
             " or free some space, and run the same command again: what is done is skipped."
@@ -242,9 +235,9 @@ def _link(part: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno not in {*NOT_SUPPORTED, errno.EPERM, errno.EMLINK}:
             raise
-        if target.exists():  # a disk without hard links, such as FAT: the check and the move are two steps
+        if os.path.lexists(target):  # a disk without hard links, such as FAT: the check and the move are two steps
             raise FileExistsError(target) from error
         part.replace(target)
 
@@ -255,5 +248,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # network disks may refuse to flush a folder; the file itself is flushed
+        if error.errno not in NOT_SUPPORTED:
+            raise
     finally:
         os.close(descriptor)

@@ -27,6 +27,7 @@ EMPTY = "the file is empty"
 ORIENTATION = 274  # EXIF tag
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF 6.0 tags
 MIN_IS_WHITE, SEPARATED = 0, 5  # of PHOTOMETRIC
+EXTRA_SAMPLES, ASSOCIATED_ALPHA = 338, 1
 
 # Sizes are checked against options.max_pixels before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -95,7 +96,7 @@ def photo_pixels(path: Path) -> int:
 
 
 def read_rgb(path: Path, max_pixels: int = 300_000_000) -> NDArray[np.uint8]:
-    """A colour photo for training and evaluation, upright: (height, width, 3), uint8 sRGB."""
+    """A colour photo for training and evaluation, upright: (height, width, 3), uint8, values as stored."""
     source = _read_bytes(path)
     try:
         with _open(source) as image:
@@ -158,9 +159,11 @@ def _is_16_bit(image: Image.Image, source: bytes) -> bool:
 
 def _decode_16_bit(image: Image.Image, source: bytes) -> tuple[Pixels, Pixels | None]:
     # Pillow cuts 16-bit colour to 8 bits without a word; OpenCV does not.
-    photometric = getattr(image, "tag_v2", {}).get(PHOTOMETRIC)
+    tags = getattr(image, "tag_v2", {})
+    photometric = tags.get(PHOTOMETRIC)
     data = None
-    if photometric != SEPARATED:  # OpenCV would take its inks for colours
+    # OpenCV would take inks for colours, and colours that are multiplied by alpha for plain ones.
+    if photometric != SEPARATED and ASSOCIATED_ALPHA not in tags.get(EXTRA_SAMPLES, ()):
         data = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_UNCHANGED)
     if data is None or data.dtype != np.uint16 or data.shape[:2] != (image.height, image.width):
         raise PhotoError("this kind of 16-bit picture can't be decoded; save it as gray or RGB, uncompressed or LZW")
@@ -198,7 +201,12 @@ def _luma_quantization(image: Image.Image) -> list[int] | None:
 
 
 def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(ORIENTATION, 1)
+    if image.format == "PNG":
+        image.load()  # its EXIF may lie behind the pixels: damage of the file itself shows here
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF does not make the picture unreadable; it is carried over as it is
+        return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

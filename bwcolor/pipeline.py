@@ -1,5 +1,6 @@
 """The run: every photo read, colorized, written; one bad photo never stops the others."""
 
+import logging
 import os
 import threading
 import time
@@ -30,9 +31,9 @@ def run(jobs: list[Job], model: Model, options: ColorizeOptions) -> Iterator[Out
     ends the whole run is raised: FolderError (disk full) and bugs.
     """
     cv2.setNumThreads(1)  # the photos share the cores; each one's own loops must not
-    cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # what a damaged file makes a codec print is said by our own line
+    # What a damaged file makes a codec print is said by our own line, with the file's name.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     workers = options.jobs or min(MAX_JOBS, os.cpu_count() or 1)
     budget = PixelBudget(PIXELS_AT_ONCE)
     remaining = iter(jobs)

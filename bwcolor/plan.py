@@ -3,6 +3,7 @@
 import functools
 import os
 import stat
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,10 +68,12 @@ def find_jobs(photos: Path, out: Path | None, overwrite: bool = False) -> Plan:
     files, left_out = _walk(photos, out)
     if not files:
         known = ", ".join(sorted(EXTENSIONS))
-        raise NoPhotosError(f"{photos}: no photos found. Known kinds: {known}.")
-    jobs = [Job(path, out / path.relative_to(photos)) for path in files]
+        others = f" Left out: {left_out[0].path.name} {left_out[0].reason}" if left_out else ""
+        others += f", and {len(left_out) - 1} more." if len(left_out) > 1 else ""
+        raise NoPhotosError(f"{photos}: no photos found. Known kinds: {known}.{others}")
+    jobs, doubles = _one_output_each([Job(path, out / path.relative_to(photos)) for path in files], out)
     _refuse_replacing(jobs)
-    return Plan(jobs, left_out, out)
+    return Plan(jobs, left_out + doubles, out)
 
 
 def _refuse_replacing(jobs: list[Job]) -> None:
@@ -117,33 +120,60 @@ def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
         folders = []
         for entry in entries:
             path = folder / entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if path == out or (out.exists() and path.samefile(out)):  # a link may lead to either
-                    left_out.append(LeftOut(path, "is the output folder"))
-                else:
-                    folders.append(path)
-            elif reason := _why_not(entry):
-                left_out.append(LeftOut(path, reason))
-            elif path.suffix.lower() in EXTENSIONS and not _is_hidden_sibling(entry.name):
-                files.append(path)
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if path == out or (out.exists() and path.samefile(out)):  # a link may lead to either
+                        left_out.append(LeftOut(path, "is the output folder"))
+                    else:
+                        folders.append(path)
+                elif reason := _why_not(entry):
+                    left_out.append(LeftOut(path, reason))
+                elif path.suffix.lower() in EXTENSIONS and not _is_resource_fork(entry.name):
+                    files.append(path)
+            except OSError as error:
+                left_out.append(LeftOut(path, f"can't be looked at ({error.strerror})", failed=True))
         pending.extend(reversed(folders))
     return files, left_out
 
 
-def _is_hidden_sibling(name: str) -> bool:
+def _is_resource_fork(name: str) -> bool:
     return name.startswith("._")  # macOS puts a file's resource fork beside it under this name
 
 
 def _why_not(entry: os.DirEntry[str]) -> str:
     """Why a directory entry that may hold photos is not opened; empty for files to open or to pass over."""
     suffix = Path(entry.name).suffix.lower()
-    if entry.is_symlink() and (suffix in EXTENSIONS or entry.is_dir()):
-        return "is a link, and links are not followed"
+    if _is_resource_fork(entry.name):
+        return ""
+    if entry.is_symlink():
+        leads_to_photos = suffix in EXTENSIONS or Path(entry.path).is_dir()
+        return "is a link, and links are not followed" if leads_to_photos else ""
     if suffix in OTHER_PICTURES:
         return f"{suffix} is a kind of picture that can't be read yet"
-    if suffix not in EXTENSIONS or _is_hidden_sibling(entry.name):
-        return ""
+    if suffix in EXTENSIONS and not stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+        return "is not a regular file"
+    return ""
+
+
+def _one_output_each(jobs: list[Job], out: Path) -> tuple[list[Job], list[LeftOut]]:
+    """Leaves out photos whose output's name the disk takes for another's: `a.jpg` beside `A.JPG`."""
+    if not _ignores_case(out):
+        return jobs, []
+    kept: dict[str, Job] = {}
+    left_out = []
+    for job in jobs:
+        first = kept.setdefault(unicodedata.normalize("NFC", str(job.target)).casefold(), job)
+        if first is not job:
+            reason = f"its output would replace that of {first.source.name}; rename one of them"
+            left_out.append(LeftOut(job.source, reason, failed=True))
+    return list(kept.values()), left_out
+
+
+def _ignores_case(out: Path) -> bool:
+    """Whether the disk of `out`, or of the nearest folder above it that exists, ignores upper and lower case."""
+    folder = next(path for path in (out, *out.parents) if path.exists())
+    other = folder.with_name(folder.name.swapcase())
     try:
-        return "" if stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode) else "is not a regular file"
-    except OSError as error:
-        return f"can't be looked at ({error.strerror})"
+        return other != folder and other.samefile(folder)
+    except OSError:
+        return False

@@ -72,13 +72,14 @@ def load_model(path: Path, device: str = "auto") -> OnnxModel:
         raise ModelError(f"{path}: {error}.") from error
     _check_signature(path, session)
     model = OnnxModel(spec, hashlib.sha256(content).hexdigest(), used, why, session)
-    probe = np.full((1, 1, spec.multiple, 2 * spec.multiple), sum(spec.input_range) / 2, np.float32)
+    # Two pictures, because tiles come in batches; not square, so that swapped axes show.
+    probe = np.full((2, 1, spec.multiple, 2 * spec.multiple), sum(spec.input_range) / 2, np.float32)
     try:
         result = model.run(probe)
     except ModelError as error:
         raise ModelError(f"{path}: {error}.") from error
-    if result.shape != (1, 2, *probe.shape[2:]):
-        raise ModelError(f"{path}: a picture {probe.shape} gave {result.shape}, not two channels of its size.")
+    if result.shape != (2, 2, *probe.shape[2:]):
+        raise ModelError(f"{path}: pictures {probe.shape} gave {result.shape}, not two channels of their size.")
     return model
 
 
@@ -130,11 +131,13 @@ def _session(path: Path, content: bytes, providers: list[tuple[str, dict[str, st
     # Weights in a second file are refused: they would be looked for in whatever folder we run in.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
-        return ort.InferenceSession(content, options, providers=[*providers, "CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of damage
         if providers:
             raise DeviceError(f"CUDA could not be started ({_first_line(error)})") from error
         raise ModelError(f"{path}: not an ONNX model that can be run ({_first_line(error)}).") from error
+    session.disable_fallback()  # else a CUDA error in run() moves the session to the CPU for good, and prints
+    return session
 
 
 def _check_signature(path: Path, session: ort.InferenceSession) -> None:

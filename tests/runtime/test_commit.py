@@ -142,3 +142,26 @@ def test_file_modes_follow_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "folder" / "photo.png").stat().st_mode) == 0o640
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o750
+
+
+def test_a_disk_that_cannot_flush_folders_is_good_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def files_only(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    commit(b"photo", tmp_path / "a.jpg", overwrite=False)
+    assert (tmp_path / "a.jpg").read_bytes() == b"photo"
+
+
+def test_a_name_that_the_disk_refuses_costs_one_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EILSEQ, "Illegal byte sequence")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(PhotoError, match="does not take its name"):
+        commit(b"photo", tmp_path / "a.jpg", overwrite=False)
+    assert list(tmp_path.iterdir()) == []

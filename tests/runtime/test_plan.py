@@ -214,3 +214,32 @@ def test_an_output_folder_inside_the_input_is_named_and_never_overwritten(photos
     assert [(left.path.name, left.reason) for left in plan.left_out] == [("mine", "is the output folder")]
     with pytest.raises(UsageError, match="taken for outputs"):
         find_jobs(photos, photos / "mine", overwrite=True)
+
+
+def test_names_that_differ_in_case_only_on_a_disk_that_ignores_case(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(photos, "a.jpg", "A.JPG", "b.jpg", "e\u0301.png", "\u00e9.png")
+    assert len(find_jobs(photos, tmp_path / "out").jobs) == 5, "this disk keeps them apart"
+    monkeypatch.setattr("bwcolor.plan._ignores_case", lambda out: True)
+    plan = find_jobs(photos, tmp_path / "out")
+    assert len(plan.jobs) == 3
+    assert [left.failed for left in plan.left_out] == [True, True]
+    assert "rename one of them" in plan.left_out[0].reason
+
+
+def test_a_link_to_itself_does_not_end_the_walk(photos: Path) -> None:
+    tree(photos, "a.jpg")
+    (photos / "loop").symlink_to("loop")
+    (photos / "loop.jpg").symlink_to("loop.jpg")
+    plan = find_jobs(photos, None)
+    assert [job.source.name for job in plan.jobs] == ["a.jpg"]
+    assert "loop.jpg" in [left.path.name for left in plan.left_out]
+
+
+def test_a_folder_of_links_names_one(photos: Path, tmp_path: Path) -> None:
+    tree(tmp_path / "elsewhere", "b.jpg")
+    photos.mkdir(exist_ok=True)
+    (photos / "link.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
+    with pytest.raises(NoPhotosError, match=r"Left out: link\.jpg is a link"):
+        find_jobs(photos, None)

@@ -34,6 +34,9 @@ class CpuOnlySession:
     def get_providers(self) -> list[str]:
         return ["CPUExecutionProvider"]
 
+    def disable_fallback(self) -> None:
+        pass
+
 
 def test_a_model_loads_and_runs(tiny_model: Path) -> None:
     model = load_model(tiny_model, "cpu")
@@ -141,7 +144,7 @@ UNFIT_MODELS: dict[str, tuple[Callable[[], bytes], str]] = {
     "infinite": (lambda: tiny_onnx(bias=(0, float("inf"))), "not numbers"),
     "three channels in": (lambda: graph_of([conv("x", "from_three", "out")], x=3, out=2), "not float N x 1"),
     "three channels out": (lambda: graph_of([conv("x", "to_three", "out")], x=1, out=3), "not float N x 2"),
-    "half the size": (lambda: graph_of([conv("x", "to_two", "out", 2)], x=1, out=2), "not two channels of its size"),
+    "half the size": (lambda: graph_of([conv("x", "to_two", "out", 2)], x=1, out=2), "not two channels of their size"),
     "two inputs": (
         lambda: graph_of([helper.make_node("Add", ["x", "y"], ["z"]), conv("z", "to_two", "out")], x=1, y=1, out=2),
         "it has 2 and 1",
@@ -211,4 +214,30 @@ def test_a_model_that_can_not_be_fed_its_own_multiple_is_refused(tmp_path: Path)
     path = tmp_path / "hungry.onnx"
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"hungry\.onnx: the model failed"):
+        load_model(path, "cpu")
+
+
+def test_a_device_that_fails_later_is_an_error_and_not_a_move_to_the_cpu(tiny_model: Path) -> None:
+    """onnxruntime's Python session answers EPFail by opening itself anew on the CPU, unless told not to."""
+    model = load_model(tiny_model, "cpu")
+
+    class Failing:
+        def __getattr__(self, name: str) -> Callable[[], bool]:
+            return lambda: False  # whatever else the wrapper asks for
+
+        def run(self, *_: object) -> None:
+            raise ort.capi.onnxruntime_pybind11_state.EPFail("CUDA failure 700")
+
+    model._session._sess = Failing()
+    with pytest.raises(ModelError, match="CUDA failure 700"):
+        model.run(np.zeros((1, 1, 32, 32), np.float32))
+
+
+def test_a_model_for_one_picture_at_a_time_is_refused(tmp_path: Path) -> None:
+    loaded = onnx.load_from_string(tiny_onnx())
+    for value in (*loaded.graph.input, *loaded.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    path = tmp_path / "one.onnx"
+    path.write_bytes(loaded.SerializeToString())
+    with pytest.raises(ModelError, match=r"one\.onnx"):
         load_model(path, "cpu")

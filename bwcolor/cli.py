@@ -190,7 +190,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     init_from: Annotated[Path | None, typer.Option(help="Take the first weights from this checkpoint.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Train for this long instead of the recipe's number of steps.")
+        float | None, typer.Option(min=0, help="Train for this long in all instead of the recipe's number of steps.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: as many as there are cores.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write the log files only.")] = False,
@@ -219,12 +219,13 @@ def train(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of bwcolor train, such as runs/default/last.pt.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of bwcolor train, such as runs/default/model.pt.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The ONNX file; by default beside the checkpoint.")
     ] = None,
     name: Annotated[str, typer.Option(help="The model's name, written into the file.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the weights, written into the file.")] = "Apache-2.0",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, written into the file.")] = "not stated",
+    model_version: Annotated[str, typer.Option(help="The model's version, written into the file.")] = "1",
     network_size: Annotated[int, typer.Option(min=32, help="px; the scale at which it sees whole photos.")] = 256,
     tile_size: Annotated[int, typer.Option(min=32, help="px; side of its tiles.")] = 256,
     gain: Annotated[float, typer.Option(min=0.01, help="Factor on all chroma, built into the file.")] = 1.0,
@@ -236,12 +237,12 @@ def export(
         from bwcolor_export.onnx import ExportOptions, export_onnx
 
         target = output or checkpoint.with_suffix(".onnx")
-        options = ExportOptions(name, licence, network_size, tile_size, gain)
+        options = ExportOptions(name, model_version, licence, network_size, tile_size, gain)
         result = export_onnx(checkpoint, target, options, overwrite)
         for parity in result.parity:
             typer.echo(
-                f"parity at {parity.height} x {parity.width}: largest difference {parity.largest:.2e},"
-                f" mean {parity.mean:.2e} (chroma, -0.5..0.5)"
+                f"parity of {parity.pictures} at {parity.height} x {parity.width}:"
+                f" largest difference {parity.largest:.2e}, mean {parity.mean:.2e} (chroma, -0.5..0.5)"
             )
         typer.echo(f"{target}: {result.size / 1e6:.1f} MB, SHA-256 {result.sha256}")
 

@@ -26,12 +26,14 @@ OPSET = 20
 class ExportOptions:
     """What the file says of itself, and how it is to be used.
 
-    name: of the model; empty takes the recipe's. licence: SPDX identifier of the weights.
+    name: of the model; empty takes the recipe's. version: of the model. licence: SPDX identifier of
+    the weights' licence.
     network_size, tile_size: px, see ModelSpec. gain: factor on all chroma, part of the graph.
     """
 
     name: str = ""
-    licence: str = "Apache-2.0"
+    version: str = "1"
+    licence: str = "not stated"
     network_size: int = 256
     tile_size: int = 256
     gain: float = 1.0
@@ -60,7 +62,7 @@ def export_onnx(checkpoint: Path, target: Path, options: ExportOptions, overwrit
     network, stride = _network(state, checkpoint, options.gain)
     spec = ModelSpec(
         name=options.name or state.config.recipe,
-        version=__version__,
+        version=options.version,
         licence=options.licence,
         input_kind="luma",
         output_kind="cbcr",

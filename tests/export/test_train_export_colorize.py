@@ -42,7 +42,7 @@ def gray_photos(colour_photos: Path, tmp_path: Path) -> Path:
 
 
 def test_train_export_colorize(colour_photos: Path, gray_photos: Path, tmp_path: Path) -> None:
-    checkpoint, model = tmp_path / "run" / "last.pt", tmp_path / "own.onnx"
+    checkpoint, model = tmp_path / "run" / "model.pt", tmp_path / "own.onnx"
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     trained = run("train", colour_photos, "--out", tmp_path / "run", "--quiet", *settings)
     assert trained.exit_code == 0, trained.output
@@ -51,7 +51,7 @@ def test_train_export_colorize(colour_photos: Path, gray_photos: Path, tmp_path:
     exported = run("export", checkpoint, "-o", model, "--name", "own", "--network-size", 64, "--tile-size", 64,
                    "--gain", 4)  # fmt: skip
     assert exported.exit_code == 0, exported.output
-    assert exported.stdout.count("parity at") == 3
+    assert exported.stdout.count("parity of") == 3
     assert f"{model}: " in exported.stdout
 
     colorized = run(gray_photos, "--out", tmp_path / "colored", "--model", model, "--device", "cpu")

@@ -19,7 +19,7 @@ from bwcolor_training.losses import LOSSES
 from bwcolor_training.progress import TrainingLog
 from torch import Tensor, distributed, nn
 
-EACH_STEP = -1.0  # as checkpoint_seconds: more have passed after any step
+EACH_STEP = 0.0  # as checkpoint_seconds: that much has passed after any step
 
 
 class PowerCut(Exception):
@@ -47,8 +47,9 @@ def run(photos: Path, out: Path, config: TrainConfig, *, cut: int = 0, resume: b
         init_from: Path | None = None, minutes: float | None = None) -> Recorder:  # fmt: skip
     log = Recorder(out, cut)
     with log:
-        last = loop.train(photos, out, config, resume=resume, init_from=init_from, minutes=minutes, log=log)
-    assert last == out / "last.pt"
+        result = loop.train(photos, out, config, resume=resume, init_from=init_from, minutes=minutes, log=log)
+    assert result == out / "model.pt"
+    assert load_checkpoint(result).optimizer is None
     return log
 
 
@@ -75,7 +76,7 @@ def test_a_run_leaves_a_checkpoint_and_its_logs(photos: Path, small: TrainConfig
 
     text = (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
     for words in ("8 colour photos; 0 gray ones left out, 1 can't be read", "'broken.jpg'", "crops of 32 px, 4 a step",
-                  "crops of 64 px, 2 a step", "step 40: PSNR", "step 50: PSNR"):  # fmt: skip
+                  "crops of 64 px, 2 a step", "step 40, 2 photos kept", "step 50, 2 photos kept"):  # fmt: skip
         assert text.count(words) == 1, words
     (step,) = records(tmp_path / "out", "loss")
     assert (step["step"], step["photos"]) == (50, 150)
@@ -174,10 +175,11 @@ def test_small_weights_cannot_be_resumed(photos: Path, small: TrainConfig, tmp_p
 
 
 def test_weights_of_another_network_are_a_sentence(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    save_checkpoint(finished(photos, small, tmp_path / "first"), tmp_path / "model.pt")
-    wider = dataclasses.replace(small, decoder_widths=(32, 16, 8, 8))
+    first = finished(photos, small, tmp_path / "first")
+    wider = dataclasses.replace(first.config, decoder_widths=(32, 16, 8, 8))  # not what the weights were made for
+    save_checkpoint(dataclasses.replace(first, config=wider), tmp_path / "model.pt")
     with pytest.raises(TrainingInputError, match=r"model\.pt.*another network"):
-        run(photos, tmp_path / "second", wider, init_from=tmp_path / "model.pt")
+        run(photos, tmp_path / "second", small, init_from=tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
@@ -206,7 +208,7 @@ def test_a_run_that_fails_at_once_does_not_point_to_a_checkpoint(
     photos: Path, small: TrainConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingInputError, match=r"Start again with a lower --set learning_rate"):
-        run(photos, tmp_path / "out", dataclasses.replace(small, learning_rate=float("inf")))
+        run(photos, tmp_path / "out", dataclasses.replace(small, learning_rate=1e6))
     assert not (tmp_path / "out" / "last.pt").exists()
 
 
@@ -268,3 +270,23 @@ def test_two_processes_train_as_one_and_speak_once(photos: Path, tmp_path: Path)
     checkpoint = load_checkpoint(tmp_path / "out" / "last.pt")
     assert checkpoint.step >= 1
     assert checkpoint.photos == 8 * checkpoint.step
+
+
+def test_the_network_of_init_from_is_kept(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
+    """Weights trained with TensorFlow's padding and input scale must not run under torchvision's."""
+    run(photos, tmp_path / "first", small)
+    other = dataclasses.replace(small, convention="torchvision", decoder_widths=(32, 16, 8, 8), seed=3)
+    run(photos, tmp_path / "second", other, init_from=tmp_path / "first" / "model.pt")
+    config = load_checkpoint(tmp_path / "second" / "last.pt").config
+    assert (config.convention, config.decoder_widths) == (small.convention, small.decoder_widths)
+    assert config.seed == 3
+
+
+def test_minutes_belong_to_the_run_that_is_resumed(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", small, minutes=1 / 60)
+    before = load_checkpoint(tmp_path / "out" / "last.pt")
+    assert before.config.minutes == 1 / 60
+    run(photos, tmp_path / "out", small, resume=True)
+    assert load_checkpoint(tmp_path / "out" / "last.pt").step == before.step, "its time was over"
+    run(photos, tmp_path / "out", small, resume=True, minutes=2 / 60)
+    assert load_checkpoint(tmp_path / "out" / "last.pt").step > before.step

@@ -10,6 +10,15 @@ from typing import Any
 
 from bwcolor_training.errors import TrainingInputError
 
+# Smallest and largest value of settings that are single numbers.
+RANGES: dict[str, tuple[float, float]] = {
+    "minutes": (0, 1e6), "learning_rate": (0, 1e6), "encoder_lr": (0, 1), "encoder_warmup": (0, 1), "final_lr": (0, 1),
+    "warmup": (0, 1e9), "weight_decay": (0, 10), "clip": (1e-9, 1e9), "ema": (0, 1), "huber_beta": (1e-6, 1),
+    "chroma_weight_floor": (0, 100), "chroma_weight_unit": (1e-3, 1e6), "chroma_weight_cap": (1e-3, 1e6),
+    "gray_jitter": (0, 1), "tone_jitter": (0, 2), "grain": (0, 255), "frame_share": (0, 1), "min_scale": (0.05, 1),
+    "validation": (0, 1), "checkpoint_seconds": (0, 1e6), "seed": (0, 1e8),
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
@@ -20,14 +29,16 @@ class TrainConfig:
     ("tensorflow" or "torchvision"). decoder_widths, skip_widths: channels from coarse to fine.
 
     sizes: training crops in px, one stage after the other. batches: photos a step in each stage,
-    per process. shares: the part of all steps that each stage takes. steps: optimiser steps of the
-    whole run. learning_rate: of decoder and head at its peak; the encoder's is encoder_lr times it,
-    and rises to that over the first encoder_warmup of the run: its folded batch norm leaves nothing
-    that would keep its activations from dying under larger steps.
-    warmup: steps until the peak; then half a cosine down to final_lr times the peak.
-    clip: largest norm of the gradient. ema: how much of the moving average of weights a step keeps.
+    per process. shares: the part of the run that each stage takes. steps: optimiser steps of the
+    whole run; minutes, unless 0, is its length in wall time instead. learning_rate: of decoder and
+    head at its peak; the encoder's is encoder_lr times it, and rises to that over the first
+    encoder_warmup of the run: its folded batch norm leaves nothing that would keep its activations
+    from dying under larger steps. warmup: steps until the peak; then half a cosine down to final_lr
+    times the peak. weight_decay: of AdamW. clip: largest norm of the gradient. ema: how much of the
+    moving average of weights a step keeps.
 
-    loss: a name in build.LOSSES. chroma_weight_floor, chroma_weight_unit, chroma_weight_cap: a
+    loss: a name in build.LOSSES. huber_beta: chroma error (0..1) where the loss turns from quadratic
+    to linear. chroma_weight_floor, chroma_weight_unit, chroma_weight_cap: a
     pixel's error weighs floor + chroma / unit, at most cap; chroma in 8-bit levels of Cb, Cr.
 
     gray_jitter: share of photos whose gray is made by random film-like channel weights.
@@ -49,6 +60,7 @@ class TrainConfig:
     batches: tuple[int, ...] = (64, 32, 24)
     shares: tuple[float, ...] = (0.6, 0.25, 0.15)
     steps: int = 20_000
+    minutes: float = 0.0
     learning_rate: float = 1e-3
     encoder_lr: float = 0.1
     encoder_warmup: float = 0.1
@@ -83,6 +95,9 @@ class TrainConfig:
             raise TrainingInputError("batches, steps and validate_steps must be 1 or more.")
         if any(len(widths) != 4 or min(widths) < 1 for widths in (self.decoder_widths, self.skip_widths)):
             raise TrainingInputError("decoder_widths and skip_widths must name 4 numbers of channels each.")
+        for name, (low, high) in RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise TrainingInputError(f"{name} must be between {low:g} and {high:g}, not {getattr(self, name):g}.")
         if self.decoder_widths[0] % 4:  # the heads of the attention
             raise TrainingInputError(
                 f"The first of decoder_widths must be a multiple of 4, not {self.decoder_widths[0]}."

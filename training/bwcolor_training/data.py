@@ -135,10 +135,12 @@ def _is_gray(rgb: NDArray[np.uint8]) -> bool:
 def split(photos: PhotoSet, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Numbers of the photos to train on and to validate on.
 
-    A photo's hash decides, so adding photos never moves one from one side to the other.
+    A photo's hash decides, so adding photos never moves one from one side to the other. Those to
+    validate on come in the order of their hashes: the first of them are a fair sample.
     """
     values = np.array([int(h[:8], 16) / 2**32 for h in photos.hashes])
-    return np.flatnonzero(values >= share), np.flatnonzero(values < share)
+    order = np.argsort(values, kind="stable")
+    return np.flatnonzero(values >= share), order[values[order] < share]
 
 
 def crop(rgb: NDArray[np.uint8], size: int, min_scale: float, rng: np.random.Generator) -> NDArray[np.uint8]:

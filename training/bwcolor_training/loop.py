@@ -2,6 +2,8 @@
 
 import contextlib
 import copy
+import dataclasses
+import datetime
 import math
 import os
 import queue
@@ -19,13 +21,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bwcolor_training import data, degrade
 from bwcolor_training.build import build_generator, build_loss
-from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
+from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.progress import TrainingLog
 from bwcolor_training.validate import validate
 
 DECODED_SIDE = 176  # px kept of a photo's short side; larger crops are enlarged from it
+DECODING_TIMEOUT = datetime.timedelta(hours=12)  # how long other processes wait for the first to decode
+NETWORK_SETTINGS = ("generator", "encoder", "convention", "decoder_widths", "skip_widths")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +80,30 @@ class Run:
 
 def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_from: Path | None,
           minutes: float | None, log: TrainingLog) -> Path:  # fmt: skip
-    """Trains until `config.steps` or, when given, for `minutes`; returns the last checkpoint.
+    """Trains for `config.steps` or `config.minutes`; returns out/model.pt, the result as export takes it.
 
-    out: folder for checkpoints, logs and decoded photos. resume: go on from out/last.pt. init_from:
-    a checkpoint whose moving average gives the first weights. Raises TrainingInputError.
+    out: folder for checkpoints, logs and decoded photos. resume: go on from out/last.pt with its own
+    settings. init_from: a checkpoint whose moving average gives the first weights. minutes: replaces
+    `config.minutes`, also that of a resumed run. Raises TrainingInputError.
     """
     if minutes is not None and minutes <= 0:
         raise TrainingInputError(f"--minutes must be more than 0, not {minutes:g}.")
-    processes = _join_processes()
-    main, device = processes.rank == 0, processes.device
-    out.mkdir(parents=True, exist_ok=True)
     last = out / "last.pt"
     previous = _previous(last, resume)
     config = config if previous is None else previous.config
-    photo_set = _load_photos(photos, out / "cache", processes, log)
+    config = config if minutes is None else dataclasses.replace(config, minutes=minutes)
+    photo_set, processes = _gather(photos, out / "cache", log)
+    main, device = processes.rank == 0, processes.device
     train_numbers, valid_numbers = data.split(photo_set, config.validation)
     if not len(train_numbers):
         raise TrainingInputError(
             f"{photos}: all {len(photo_set)} photos fell into the validation share; add photos, or --set validation=0."
         )
-    run = _first_state(config, last, init_from, processes) if previous is None else _resumed(previous, last, processes)
+    if previous is None:
+        run = _first_state(config, last, init_from, processes)
+    else:
+        run = _resumed(dataclasses.replace(previous, config=config), last, processes)
+    config = run.config
     several = processes.world > 1
     model = DistributedDataParallel(run.network, forward_sync_buffers=False) if several else run.network
     loss_function = build_loss(config)
@@ -103,7 +111,7 @@ def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_fr
     saved = time.monotonic()
     stage = -1
     with _Prefetcher() as source:
-        while (progress := _shared_progress(run, minutes, processes)) < 1:
+        while (progress := _shared_progress(run, processes)) < 1:
             if _stage(config, progress) != stage:
                 stage = _stage(config, progress)
                 log.stage(config.sizes[stage], config.batches[stage] * processes.world)
@@ -129,19 +137,20 @@ def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_fr
             run.photos += config.batches[stage] * processes.world
             log.step(run.step, progress, float(loss.detach()), rate, run.photos, run.seconds())
 
-            if main and time.monotonic() - saved > config.checkpoint_seconds:
+            if main and time.monotonic() - saved >= config.checkpoint_seconds:
                 run.save()
                 saved = time.monotonic()
             if main and run.step % config.validate_steps == 0:
                 log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
     if main:
         run.save()
+        save_checkpoint(shrink(load_checkpoint(last)), out / "model.pt")
         if run.step % config.validate_steps:  # otherwise the loop has just done it
             log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
     _wait_for_all(processes.world)
     if several:
         distributed.destroy_process_group()
-    return last
+    return out / "model.pt"
 
 
 def prepare(rgb: Tensor, config: TrainConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -154,32 +163,27 @@ def prepare(rgb: Tensor, config: TrainConfig, generator: torch.Generator) -> tup
     return gray.contiguous(memory_format=torch.channels_last), chroma
 
 
-def _join_processes() -> Processes:
+def _gather(photos: Path, cache: Path, log: TrainingLog) -> tuple[data.PhotoSet, Processes]:
+    """The photos and the processes that share the work. The first process decodes before the others join."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if rank == 0:
+        _, rejected = data.load_photos(photos, DECODED_SIDE, cache)
     cuda = torch.cuda.is_available()
     if world > 1:
-        distributed.init_process_group("nccl" if cuda else "gloo")
-    if not cuda:
-        return Processes(rank, world, torch.device("cpu"))
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(device)
-    return Processes(rank, world, device)
+        distributed.init_process_group("nccl" if cuda else "gloo", timeout=DECODING_TIMEOUT)
+        _wait_for_all(world)
+    photo_set, rejected = data.load_photos(photos, DECODED_SIDE, cache)
+    log.photos(len(photo_set), rejected)
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    log.device(torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads", world)
+    return photo_set, Processes(rank, world, device)
 
 
 def _wait_for_all(world: int) -> None:
     if world > 1:
         distributed.barrier()
-
-
-def _load_photos(photos: Path, cache: Path, processes: Processes, log: TrainingLog) -> data.PhotoSet:
-    """Decoded by the first process, then read from its cache by the others."""
-    if processes.rank == 0:
-        photo_set, rejected = data.load_photos(photos, DECODED_SIDE, cache)
-        log.photos(len(photo_set), rejected)
-    _wait_for_all(processes.world)
-    if processes.rank != 0:
-        photo_set, _ = data.load_photos(photos, DECODED_SIDE, cache)
-    return photo_set
 
 
 def _previous(last: Path, resume: bool) -> Checkpoint | None:
@@ -189,12 +193,17 @@ def _previous(last: Path, resume: bool) -> Checkpoint | None:
 
 
 def _first_state(config: TrainConfig, last: Path, init_from: Path | None, processes: Processes) -> Run:
-    """Step 0 of a new run. What the weights of `init_from` cost is part of what ours cost."""
+    """Step 0 of a new run. What the weights of `init_from` cost is part of what ours cost.
+
+    The settings that shape a network belong to its weights, so they come from `init_from` too.
+    """
+    first = load_checkpoint(init_from) if init_from is not None else None
+    if first is not None:
+        config = dataclasses.replace(config, **{name: getattr(first.config, name) for name in NETWORK_SETTINGS})
     torch.manual_seed(config.seed)
-    network = build_generator(config, pretrained=init_from is None)
+    network = build_generator(config, pretrained=first is None)
     cpu_seconds, seen = 0.0, 0
-    if init_from is not None:
-        first = load_checkpoint(init_from)
+    if first is not None and init_from is not None:
         load_weights(network, first.ema, init_from)
         cpu_seconds, seen = first.cpu_seconds, first.photos
     network = network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -231,11 +240,11 @@ def _diverged(run: Run) -> TrainingInputError:
     return TrainingInputError(f"The loss or its gradient is not finite at step {run.step}. {way_out}")
 
 
-def _shared_progress(run: Run, minutes: float | None, processes: Processes) -> float:
+def _shared_progress(run: Run, processes: Processes) -> float:
     """How much of the run is done, 0..1; by rank 0's clock, the same in every process."""
-    if minutes is None:
+    if not run.config.minutes:
         return run.step / run.config.steps
-    progress = run.seconds() / (60 * minutes)
+    progress = run.seconds() / (60 * run.config.minutes)
     if processes.world == 1:
         return progress
     shared = torch.tensor([progress], dtype=torch.float64, device=processes.device)

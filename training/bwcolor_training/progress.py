@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from bwcolor.metrics import Summary
 from bwcolor_training.data import Rejected
+from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.validate import VALIDATION_SIZE
 
 LOG_STEPS = 50  # steps between two records; losses are averaged over them
 
@@ -33,7 +35,10 @@ class TrainingLog:
 
     def __enter__(self) -> "TrainingLog":
         if self._main:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise TrainingInputError(f"--out {self._folder}: can't be made ({error.strerror}).") from error
             self._bar.start()
         return self
 
@@ -45,6 +50,9 @@ class TrainingLog:
         for name in rejected.broken:
             self._line(f"can't be read: {name!r}")
 
+    def device(self, name: str, processes: int) -> None:
+        self._line(f"training on: {name}" + (f", {processes} processes" if processes > 1 else ""))
+
     def stage(self, size: int, batch: int) -> None:
         self._line(f"crops of {size} px, {batch} a step (smaller photos are enlarged)")
 
@@ -55,22 +63,25 @@ class TrainingLog:
         mean = sum(self._losses) / len(self._losses)
         self._losses.clear()
         since, before = self._rate_from or (seconds, seen)
-        speed = (seen - before) / (seconds - since) if seconds > since else 0.0
+        speed = (seen - before) / (seconds - since) if seconds > since else None
         self._rate_from = (seconds, seen)
-        figures = f"step {step}, loss {mean:.5f}, {speed:.0f} photos/s"
+        figures = f"step {step}, loss {mean:.5f}" + (f", {speed:.0f} photos/s" if speed else "")
         self._bar.update(self._task, completed=progress, figures=figures)
-        self._record({"step": step, "loss": mean, "learning_rate": rate, "photos": seen,
-                      "seconds": round(seconds, 1), "photos_per_second": round(speed, 1)})  # fmt: skip
+        self._record({
+            "step": step, "loss": mean, "learning_rate": rate, "photos": seen, "seconds": round(seconds, 1),
+            "photos_per_second": round(speed, 1) if speed else None,
+        })  # fmt: skip
 
     def validation(self, step: int, summary: Summary | None) -> None:
         if summary is None:
             self._line("no photo fell into the validation share")
             return
         self._line(
-            f"step {step}: PSNR {summary.psnr:.2f} dB, CIEDE2000 {summary.de00:.2f},"
+            f"step {step}, {summary.photos} photos kept for validation at {VALIDATION_SIZE} px:"
+            f" PSNR {summary.psnr:.2f} dB, CIEDE2000 {summary.de00:.2f},"
             f" colourfulness {100 * summary.colourfulness_ratio:.0f} % of the truth's"
         )
-        self._record({"step": step, "validation": dataclasses.asdict(summary)})
+        self._record({"step": step, "validation": dataclasses.asdict(summary), "size": VALIDATION_SIZE})
 
     def _line(self, text: str) -> None:
         if self._main:

@@ -1,6 +1,6 @@
 """Makes before_after.jpg: every example photo, and beside it what the bundled model makes of it.
 
-    python examples/make_before_after.py
+python examples/make_before_after.py
 """
 
 import subprocess

@@ -198,8 +198,8 @@ def train(
     """Train a generator on a folder of colour photos (needs the extra bwcolor[train])."""
     with _errors_as_sentences(f"add --resume to go on from the last checkpoint in {out}"):
         _need_training_packages()
-        import torch
         from bwcolor_training.config import load_recipe
+        from bwcolor_training.loop import is_main
         from bwcolor_training.loop import train as run_training
         from bwcolor_training.progress import TrainingLog
 
@@ -208,12 +208,11 @@ def train(
                 "--resume goes on with the settings and weights of last.pt: leave out --set and --init-from."
             )
         config = load_recipe(recipe, settings or [])
-        if threads:
-            torch.set_num_threads(threads)
-        main = os.environ.get("RANK", "0") == "0"  # under torchrun several processes run, one of them speaks
-        with TrainingLog(out, main, quiet) as log:
-            checkpoint = run_training(photos, out, config, resume=resume, init_from=init_from, minutes=minutes, log=log)
-        if main:
+        with TrainingLog(out, is_main(), quiet) as log:
+            checkpoint = run_training(
+                photos, out, config, resume=resume, init_from=init_from, minutes=minutes, log=log, threads=threads
+            )
+        if is_main():
             typer.echo(f"{checkpoint} is ready for: bwcolor export {checkpoint}")
 
 

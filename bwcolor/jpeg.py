@@ -104,14 +104,15 @@ def carry_luma(source: bytes, chroma: NDArray[np.uint8], chroma_table: list[int]
 
 
 def _gray_frame(parts: list[tuple[int, bytes]]) -> Frame | None:
-    frames = [(marker, part) for marker, part in parts if 0xC0 <= marker <= 0xCF and marker not in (DHT, 0xC8, 0xCC)]
-    if len(frames) != 1 or frames[0][0] not in (SOF0, SOF1, SOF2):
+    others = (DHT, 0xC8, 0xCC)  # in the frame headers' range of markers, but none
+    frames = [at for at, (marker, _) in enumerate(parts) if 0xC0 <= marker <= 0xCF and marker not in others]
+    if len(frames) != 1 or parts[frames[0]][0] not in (SOF0, SOF1, SOF2):
         return None
-    kind, part = frames[0]
+    kind, part = parts[frames[0]]
     if len(part) < 13 or part[4] != 8 or part[9] != 1:  # bits a sample, number of components
         return None
     height, width = int.from_bytes(part[5:7], "big"), int.from_bytes(part[7:9], "big")
-    tables_late = any(marker == DQT for marker, _ in parts[next(i for i, p in enumerate(parts) if p[0] == kind) :])
+    tables_late = any(marker == DQT for marker, _ in parts[frames[0] :])
     if not height or not width or tables_late:  # a height that a DNL marker gives later, tables that change
         return None
     return Frame(kind, height, width, part[12])

@@ -5,7 +5,7 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import tifffile
@@ -44,7 +44,7 @@ def lost_metadata(photo: Photo) -> list[str]:
         lost.append(
             f"colour profile ({kind}) left out, since the output is RGB: viewers that use it may show other tones"
         )
-    if photo.format == "tiff" and _has_exif_folder(photo.source):
+    if photo.format == "tiff" and read_tiff_page(photo.source).folders:
         lost.append("EXIF and GPS folders of the TIFF left out")
     return lost
 
@@ -98,37 +98,38 @@ def _png_chunks(source: bytes) -> Iterator[tuple[bytes, bytes]]:
         position = end
 
 
-def tiff_tags(source: bytes) -> list[tuple[int, int, int, Any, bool]]:
-    """Descriptive tags of the first page as tifffile's `extratags` takes them."""
-    with _first_page(source) as page:
-        return [
-            (tag.code, int(tag.dtype), tag.count, _tiff_value(tag, source), True)
-            for tag in page.tags.values()
-            if tag.code in TIFF_KEPT and int(tag.dtype) in TIFF_TYPES
-        ]
+@dataclass(frozen=True, slots=True)
+class TiffPage:
+    """What the first page of a TIFF says of itself.
+
+    tags: the descriptive ones, as tifffile's `extratags` takes them. compressed: whether its pixels
+    are. folders: whether it has EXIF or GPS data in folders of their own.
+    """
+
+    tags: list[tuple[int, int, int, Any, bool]]
+    compressed: bool
+    folders: bool
+
+
+def read_tiff_page(source: bytes) -> TiffPage:
+    """Reads the tags of a TIFF's first page; raises PhotoError when they are damaged."""
+    try:
+        with tifffile.TiffFile(io.BytesIO(source)) as tiff:
+            page = tiff.pages.first
+            return TiffPage(
+                tags=[
+                    (tag.code, int(tag.dtype), tag.count, _tiff_value(tag, source), True)
+                    for tag in page.tags.values()
+                    if tag.code in TIFF_KEPT and int(tag.dtype) in TIFF_TYPES
+                ],
+                compressed=bool(page.compression != tifffile.COMPRESSION.NONE),
+                folders=EXIF_FOLDER in page.tags or GPS_FOLDER in page.tags,
+            )
+    except Exception as error:  # tifffile raises whatever it likes on damaged tags
+        raise PhotoError(f"its TIFF tags can't be read ({error})") from error
 
 
 def _tiff_value(tag: tifffile.TiffTag, source: bytes) -> Any:
     if int(tag.dtype) in TIFF_BYTE_TYPES:
         return source[tag.valueoffset : tag.valueoffset + tag.valuebytecount]
     return tag.value
-
-
-def tiff_compressed(source: bytes) -> bool:
-    """Whether the first page's pixels are stored with any compression."""
-    with _first_page(source) as page:
-        return bool(page.compression != tifffile.COMPRESSION.NONE)
-
-
-def _has_exif_folder(source: bytes) -> bool:
-    with _first_page(source) as page:
-        return EXIF_FOLDER in page.tags or GPS_FOLDER in page.tags
-
-
-@contextmanager
-def _first_page(source: bytes) -> Iterator[tifffile.TiffPage]:
-    try:
-        with tifffile.TiffFile(io.BytesIO(source)) as tiff:
-            yield tiff.pages.first
-    except Exception as error:  # tifffile raises whatever it likes on damaged tags
-        raise PhotoError(f"its TIFF tags can't be read ({error})") from error

@@ -19,7 +19,7 @@ from bwcolor.chroma import enlarged_strips, reduced_to
 from bwcolor.color import Array, chroma_limit, compose
 from bwcolor.errors import FolderError, PhotoError
 from bwcolor.jpeg import can_carry_luma, carry_luma, encode_gray
-from bwcolor.metadata import keep_jpeg_metadata, keep_png_metadata, rgb_profile, tiff_compressed, tiff_tags
+from bwcolor.metadata import keep_jpeg_metadata, keep_png_metadata, read_tiff_page, rgb_profile
 from bwcolor.photo import Format, Photo, Pixels
 
 STRIP_ROWS = 64
@@ -102,29 +102,24 @@ def _chroma_levels(chroma: Array) -> NDArray[np.uint8]:
 
 
 def _encode_png(photo: Photo, chroma: Array) -> bytes:
-    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
-    if not done:
-        raise PhotoError("the PNG could not be encoded")
-    return keep_png_metadata(photo, encoded.tobytes())
+    return keep_png_metadata(photo, _with_opencv(photo, chroma, ".png", [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]))
 
 
 def _encode_tiff(photo: Photo, chroma: Array) -> bytes:
     out = io.BytesIO()
     pixels = compose_pixels(photo.luma, photo.alpha, chroma)
-    compressed = tiff_compressed(photo.source)
+    page = read_tiff_page(photo.source)
     tifffile.imwrite(
         out,
         pixels,
         photometric="rgb",
         extrasamples=["unassalpha"] if photo.alpha is not None else None,
-        compression="zlib" if compressed else None,
-        compressionargs={"level": ZLIB_LEVEL} if compressed else None,
+        compression="zlib" if page.compressed else None,
+        compressionargs={"level": ZLIB_LEVEL} if page.compressed else None,
         resolution=photo.dpi,
         resolutionunit="INCH" if photo.dpi else "NONE",
         iccprofile=rgb_profile(photo),
-        extratags=tiff_tags(photo.source),
+        extratags=page.tags,
         software=False,
         metadata=None,
     )
@@ -148,16 +143,21 @@ def _encode_webp(photo: Photo, chroma: Array) -> bytes:
 
 
 def _encode_bmp(photo: Photo, chroma: Array) -> bytes:
-    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
     # OpenCV, because Pillow writes alpha without the header that makes programs read it.
-    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".bmp", bgr)
-    if not done:
-        raise PhotoError("the BMP could not be encoded")
-    content = bytearray(encoded.tobytes())
+    content = bytearray(_with_opencv(photo, chroma, ".bmp", []))
     across, down = (round(dots / INCH) for dots in photo.dpi or (96, 96))
     struct.pack_into("<ii", content, BMP_RESOLUTION, across, down)
     return bytes(content)
+
+
+def _with_opencv(photo: Photo, chroma: Array, extension: str, settings: list[int]) -> bytes:
+    """The composed pixels as a file without metadata."""
+    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
+    done, encoded = cv2.imencode(extension, bgr, settings)
+    if not done:
+        raise PhotoError(f"the {photo.format.upper()} could not be encoded")
+    return encoded.tobytes()
 
 
 ENCODERS: dict[Format, Callable[[Photo, Array], bytes]] = {

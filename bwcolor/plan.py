@@ -126,9 +126,11 @@ def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
                         left_out.append(LeftOut(path, "is the output folder"))
                     else:
                         folders.append(path)
+                elif _is_resource_fork(entry.name):
+                    continue
                 elif reason := _why_not(entry):
                     left_out.append(LeftOut(path, reason))
-                elif path.suffix.lower() in EXTENSIONS and not _is_resource_fork(entry.name):
+                elif path.suffix.lower() in EXTENSIONS:
                     files.append(path)
             except OSError as error:
                 left_out.append(LeftOut(path, f"can't be looked at ({error.strerror})", failed=True))
@@ -143,8 +145,6 @@ def _is_resource_fork(name: str) -> bool:
 def _why_not(entry: os.DirEntry[str]) -> str:
     """Why a directory entry that may hold photos is not opened; empty for files to open or to pass over."""
     suffix = Path(entry.name).suffix.lower()
-    if _is_resource_fork(entry.name):
-        return ""
     if entry.is_symlink():
         leads_to_photos = suffix in EXTENSIONS or Path(entry.path).is_dir()
         return "is a link, and links are not followed" if leads_to_photos else ""

@@ -1,11 +1,14 @@
 """Pictures and fake models that the runtime's tests share."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from tiny_model import TINY_SPEC
@@ -36,6 +39,34 @@ def scene16(height: int, width: int, seed: int = 0) -> Gray16:
     """`scene` with 16 bits that are all used."""
     low = np.random.default_rng(seed).integers(0, 256, (height, width))
     return (scene(height, width, seed).astype(np.int64) * 256 + low).astype(np.uint16)
+
+
+def gray(pixels: Gray8) -> Image.Image:
+    return Image.fromarray(pixels)
+
+
+def rgb(pixels: Gray8) -> Image.Image:
+    """Gray stored as RGB."""
+    return Image.fromarray(np.stack([pixels] * 3, -1))
+
+
+def rgba(pixels: Gray8, alpha: Gray8) -> Image.Image:
+    """Gray stored as RGB, and alpha."""
+    return Image.fromarray(np.stack([pixels, pixels, pixels, alpha], -1))
+
+
+def saved(image: Image.Image, kind: str, **settings: Any) -> bytes:
+    """A picture as a file of a kind that Pillow writes."""
+    out = io.BytesIO()
+    image.save(out, kind, **settings)
+    return out.getvalue()
+
+
+def tiff(pixels: NDArray[Any], **settings: Any) -> bytes:
+    """A TIFF as tifffile writes it."""
+    out = io.BytesIO()
+    tifffile.imwrite(out, pixels, **settings)
+    return out.getvalue()
 
 
 class FakeModel:

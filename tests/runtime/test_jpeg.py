@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from runtime.pictures import saved, scene
 
 from bwcolor.errors import PhotoError
 from bwcolor.jpeg import DQT, SOS, can_carry_luma, carry_luma, segments
@@ -19,17 +20,8 @@ from bwcolor.photo import read_photo
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
-def _picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (1 + height // 8, 1 + width // 8), dtype=np.uint8)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    return np.clip(smooth + rng.normal(0, 6, (height, width)), 0, 255).astype(np.uint8)
-
-
 def _jpeg(pixels: NDArray[np.uint8], **options: object) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", **options)
-    return out.getvalue()
+    return saved(Image.fromarray(pixels), "JPEG", **options)
 
 
 def _planes(content: bytes) -> NDArray[np.uint8]:
@@ -55,7 +47,7 @@ def test_luma_is_carried_over_bit_for_bit(
 ) -> None:
     restarts = {"restart_marker_blocks": restart} if restart else {}
     options = {"quality": quality, "progressive": progressive, "optimize": optimize, **restarts}
-    source = _jpeg(_picture(height, width, seed), **options)
+    source = _jpeg(scene(height, width, seed), **options)
     rng = np.random.default_rng(seed)
     chroma = rng.integers(90, 166, (2, (height + 1) // 2, (width + 1) // 2), dtype=np.uint8)
     content = carry_luma(source, chroma, [1] * 64)
@@ -89,7 +81,7 @@ def test_colour_and_other_kinds_are_refused() -> None:
 
 def test_the_luma_table_keeps_its_number_and_its_values() -> None:
     """A source whose only table is number 1: chroma's must take another number."""
-    source = _jpeg(_picture(24, 24, 1), quality=40)
+    source = _jpeg(scene(24, 24, 1), quality=40)
     table, frame = source.index(b"\xff\xdb") + 4, source.index(b"\xff\xc0") + 12
     renumbered = bytearray(source)
     renumbered[table], renumbered[frame] = 1, 1
@@ -101,7 +93,7 @@ def test_the_luma_table_keeps_its_number_and_its_values() -> None:
 
 
 def test_chroma_fits_every_pixel_that_it_is_spread_over() -> None:
-    luma = _picture(37, 53, 7)
+    luma = scene(37, 53, 7)
     luma[10:14, 20:24], luma[20:22, 5:9] = 255, 0
     wanted = np.broadcast_to(np.array([-0.2, 0.25], np.float32), (19, 27, 2)).copy()
     fitted = (_half_size_chroma(luma, wanted).astype(float) - 128) / 255
@@ -121,7 +113,7 @@ def test_chroma_fits_every_pixel_that_it_is_spread_over() -> None:
 
 def test_a_decoder_shows_the_luma_that_the_file_stores(tmp_path: Path) -> None:
     path = tmp_path / "gray.jpg"
-    path.write_bytes(_jpeg(_picture(120, 90, 3), quality=92))
+    path.write_bytes(_jpeg(scene(120, 90, 3), quality=92))
     photo = read_photo(path, 10**6)
     content = encode(photo, np.broadcast_to(np.array([-0.15, 0.2], np.float32), (30, 22, 2)).copy())
     np.testing.assert_array_equal(_planes(content)[..., 0], photo.luma)

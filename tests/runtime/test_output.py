@@ -16,7 +16,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngInfo
-from runtime.pictures import GRAY_PROFILE, SRGB_PROFILE, Gray8, bmp_with_alpha, exif, png, scene, scene16
+from runtime.pictures import (
+    GRAY_PROFILE,
+    SRGB_PROFILE,
+    Gray8,
+    bmp_with_alpha,
+    exif,
+    gray,
+    png,
+    rgb,
+    rgba,
+    saved,
+    scene,
+    scene16,
+    tiff,
+)
 
 from bwcolor.color import Array, luma, rgb_to_chroma
 from bwcolor.errors import PhotoError
@@ -36,30 +50,6 @@ def warm_chroma(height: int = 12, width: int = 17) -> Array:
     """Warm colours, a little different everywhere."""
     grain = np.random.default_rng(5).normal(0, 0.01, (height, width, 2))
     return (WARM + grain).astype(np.float32)
-
-
-def saved(image: Image.Image, kind: str, **settings: Any) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **settings)
-    return out.getvalue()
-
-
-def tiff(pixels: NDArray[Any], **settings: Any) -> bytes:
-    out = io.BytesIO()
-    tifffile.imwrite(out, pixels, **settings)
-    return out.getvalue()
-
-
-def gray() -> Image.Image:
-    return Image.fromarray(GRAY)
-
-
-def rgb(pixels: Gray8 = GRAY) -> Image.Image:
-    return Image.fromarray(np.stack([pixels] * 3, -1))
-
-
-def rgba() -> Image.Image:
-    return Image.fromarray(np.stack([GRAY, GRAY, GRAY, ALPHA], -1))
 
 
 def colorized(tmp_path: Path, content: bytes, chroma: Array | None = None) -> tuple[Photo, bytes]:
@@ -98,19 +88,21 @@ def pixels_of(content: bytes) -> NDArray[Any]:
 
 
 LOSSLESS: dict[str, Callable[[], bytes]] = {
-    "png": lambda: saved(gray(), "PNG"),
-    "png bilevel": lambda: saved(gray().convert("1"), "PNG"),
-    "png palette": lambda: saved(gray().convert("P"), "PNG"),
+    "png": lambda: saved(gray(GRAY), "PNG"),
+    "png bilevel": lambda: saved(gray(GRAY).convert("1"), "PNG"),
+    "png palette": lambda: saved(gray(GRAY).convert("P"), "PNG"),
     "png 16": lambda: png(GRAY16, 0),
     "png 16 rgba": lambda: png(np.stack([GRAY16] * 3 + [GRAY16 // 2], -1), 6),
     "tiff": lambda: tiff(GRAY),
-    "tiff lzw": lambda: saved(gray(), "TIFF", compression="tiff_lzw"),
+    "tiff lzw": lambda: saved(gray(GRAY), "TIFF", compression="tiff_lzw"),
     "tiff 16": lambda: tiff(GRAY16),
     "tiff 16 white is zero": lambda: tiff(np.invert(GRAY16), photometric="miniswhite", compression="zlib"),
-    "webp": lambda: saved(rgb(), "WEBP", lossless=True),
-    "webp with a profile": lambda: saved(rgba(), "WEBP", lossless=True, exact=True, icc_profile=SRGB_PROFILE),
-    "bmp": lambda: saved(gray(), "BMP"),
-    "bmp with alpha": lambda: bmp_with_alpha(np.asarray(rgba())),
+    "webp": lambda: saved(rgb(GRAY), "WEBP", lossless=True),
+    "webp with a profile": lambda: saved(
+        rgba(GRAY, ALPHA), "WEBP", lossless=True, exact=True, icc_profile=SRGB_PROFILE
+    ),
+    "bmp": lambda: saved(gray(GRAY), "BMP"),
+    "bmp with alpha": lambda: bmp_with_alpha(np.asarray(rgba(GRAY, ALPHA))),
 }
 
 
@@ -145,7 +137,7 @@ def y_plane(content: bytes) -> Gray8:
 def test_jpeg_keeps_the_luma_plane_and_how_it_is_coded(
     quality: int, progressive: bool, colour_file: bool, tmp_path: Path
 ) -> None:
-    source = saved(rgb() if colour_file else gray(), "JPEG", quality=quality, progressive=progressive)
+    source = saved(rgb(GRAY) if colour_file else gray(GRAY), "JPEG", quality=quality, progressive=progressive)
     photo, content = colorized(tmp_path, source)
     difference = np.abs(y_plane(content).astype(int) - y_plane(source))
     if colour_file:  # encoded anew with the same table
@@ -164,7 +156,7 @@ def test_jpeg_keeps_the_luma_plane_and_how_it_is_coded(
 
 def test_a_jpeg_with_16_bit_tables_can_be_written(tmp_path: Path) -> None:
     """Legal in extended files (ITU-T T.81, B.2.4.1): values above 255."""
-    source = saved(gray(), "JPEG", quality=1)
+    source = saved(gray(GRAY), "JPEG", quality=1)
     at = source.index(b"\xff\xdb")
     table = b"".join(struct.pack(">H", min(2 * value, 500)) for value in source[at + 5 : at + 69])
     wide = source[:at] + b"\xff\xdb" + struct.pack(">HB", 131, 0x10) + table
@@ -177,7 +169,7 @@ def test_a_jpeg_with_16_bit_tables_can_be_written(tmp_path: Path) -> None:
 
 
 def test_lossy_webp_keeps_luma_closely(tmp_path: Path) -> None:
-    photo, content = colorized(tmp_path, saved(rgb(), "WEBP", quality=90))
+    photo, content = colorized(tmp_path, saved(rgb(GRAY), "WEBP", quality=90))
     assert not photo.lossless
     error = np.abs(luma(pixels_of(content).astype(np.float64)) - photo.luma)
     assert error.mean() < 1.5
@@ -187,10 +179,10 @@ def test_lossy_webp_keeps_luma_closely(tmp_path: Path) -> None:
 def test_saturated_chroma_does_not_move_luma(tmp_path: Path) -> None:
     """Colours that do not fit are pulled towards gray, never clipped."""
     strong = np.random.default_rng(2).choice([-0.5, 0.5], (9, 9, 2)).astype(np.float32)
-    for source in (saved(gray(), "PNG"), tiff(GRAY16)):
+    for source in (saved(gray(GRAY), "PNG"), tiff(GRAY16)):
         photo, content = colorized(tmp_path, source, strong)
         assert np.abs(luma(pixels_of(content).astype(np.float64)) - photo.luma).max() <= 1
-    source = saved(gray(), "JPEG", quality=90)
+    source = saved(gray(GRAY), "JPEG", quality=90)
     _, content = colorized(tmp_path, source, strong)
     assert_array_equal(y_plane(content), y_plane(source))
     shown = luma(pixels_of(content).astype(np.float64))
@@ -208,18 +200,18 @@ def test_odd_sizes(kind: str, shape: tuple[int, int], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "side"), [("JPEG", 65_501), ("WEBP", 16_384)])
 def test_photos_that_a_format_can_not_hold_are_refused(kind: str, side: int, tmp_path: Path) -> None:
-    photo, _ = colorized(tmp_path, saved(rgb(), kind))
+    photo, _ = colorized(tmp_path, saved(rgb(GRAY), kind))
     long = dataclasses.replace(photo, luma=np.zeros((1, side), np.uint8))
     with pytest.raises(PhotoError, match=f"{side} x 1 is more than a (JPEG|WebP) can hold"):
         encode(long, warm_chroma(1, 4))
 
 
 WITH_METADATA: dict[str, Callable[..., bytes]] = {
-    "JPEG": lambda **kept: saved(gray(), "JPEG", **kept),
-    "PNG": lambda **kept: saved(gray(), "PNG", **kept),
-    "WEBP": lambda **kept: saved(rgb(), "WEBP", lossless=True, **kept),
-    "TIFF": lambda **kept: saved(gray(), "TIFF", **kept),
-    "BMP": lambda **kept: saved(gray(), "BMP", **kept),
+    "JPEG": lambda **kept: saved(gray(GRAY), "JPEG", **kept),
+    "PNG": lambda **kept: saved(gray(GRAY), "PNG", **kept),
+    "WEBP": lambda **kept: saved(rgb(GRAY), "WEBP", lossless=True, **kept),
+    "TIFF": lambda **kept: saved(gray(GRAY), "TIFF", **kept),
+    "BMP": lambda **kept: saved(gray(GRAY), "BMP", **kept),
 }
 
 
@@ -271,7 +263,7 @@ def test_a_gray_profile_never_sits_on_a_colour_photo(kind: str, tmp_path: Path) 
 
 def test_jpeg_comments_and_a_profile_in_parts_are_kept(tmp_path: Path) -> None:
     profile = SRGB_PROFILE + bytes(range(256)) * 700  # more than two segments hold
-    source = saved(gray(), "JPEG", icc_profile=profile, comment="Großmutter, 1931".encode())
+    source = saved(gray(GRAY), "JPEG", icc_profile=profile, comment="Großmutter, 1931".encode())
     _, content = colorized(tmp_path, source)
     after = opened(content)
     assert after.info["comment"] == "Großmutter, 1931".encode()
@@ -280,7 +272,7 @@ def test_jpeg_comments_and_a_profile_in_parts_are_kept(tmp_path: Path) -> None:
 
 def test_a_jpeg_has_one_header_and_no_foreign_colour_transform(tmp_path: Path) -> None:
     ink = Image.fromarray(np.stack([0 * GRAY] * 3 + [255 - GRAY], -1), "CMYK")
-    for source in (saved(gray(), "JPEG", dpi=(100, 100)), saved(ink, "JPEG")):
+    for source in (saved(gray(GRAY), "JPEG", dpi=(100, 100)), saved(ink, "JPEG")):
         _, content = colorized(tmp_path, source)
         assert content.count(b"JFIF\0") == 1
         assert b"Adobe\0" not in content
@@ -318,11 +310,11 @@ def test_a_tiff_stays_compressed_or_not(compression: str | None, tmp_path: Path)
 
 
 TURNED: dict[str, Callable[[int], bytes]] = {
-    "jpeg": lambda turn: saved(gray(), "JPEG", quality=95, exif=exif(turn)),
-    "png": lambda turn: saved(gray(), "PNG", exif=exif(turn)),
-    "webp": lambda turn: saved(rgb(), "WEBP", lossless=True, exif=exif(turn)),
+    "jpeg": lambda turn: saved(gray(GRAY), "JPEG", quality=95, exif=exif(turn)),
+    "png": lambda turn: saved(gray(GRAY), "PNG", exif=exif(turn)),
+    "webp": lambda turn: saved(rgb(GRAY), "WEBP", lossless=True, exif=exif(turn)),
     "tiff": lambda turn: tiff(GRAY, extratags=[(274, 3, 1, turn, True)]),
-    "tiff lzw": lambda turn: saved(gray(), "TIFF", compression="tiff_lzw", exif=exif(turn)),
+    "tiff lzw": lambda turn: saved(gray(GRAY), "TIFF", compression="tiff_lzw", exif=exif(turn)),
     "tiff 16": lambda turn: tiff(GRAY16, extratags=[(274, 3, 1, turn, True)]),
 }
 

@@ -5,15 +5,25 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
-from runtime.pictures import SRGB_PROFILE, Gray8, bmp_with_alpha, exif, png, scene, scene16
+from runtime.pictures import (
+    SRGB_PROFILE,
+    bmp_with_alpha,
+    exif,
+    gray,
+    png,
+    rgb,
+    rgba,
+    saved,
+    scene,
+    scene16,
+    tiff,
+)
 
 from bwcolor.color import luma
 from bwcolor.errors import PhotoError
@@ -30,34 +40,10 @@ WHITE16 = np.uint16(0xFFFF)
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def saved(image: Image.Image, kind: str, **settings: Any) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **settings)
-    return out.getvalue()
-
-
-def tiff(pixels: np.ndarray[Any, Any], **settings: Any) -> bytes:
-    out = io.BytesIO()
-    tifffile.imwrite(out, pixels, **settings)
-    return out.getvalue()
-
-
 def read(tmp_path: Path, content: bytes, max_pixels: int = LIMIT) -> Photo:
     path = tmp_path / "photo"
     path.write_bytes(content)
     return read_photo(path, max_pixels)
-
-
-def gray() -> Image.Image:
-    return Image.fromarray(GRAY)
-
-
-def rgb(pixels: Gray8 = GRAY) -> Image.Image:
-    return Image.fromarray(np.stack([pixels] * 3, -1))
-
-
-def rgba() -> Image.Image:
-    return Image.fromarray(np.stack([GRAY, GRAY, GRAY, ALPHA], -1))
 
 
 def palette() -> Image.Image:
@@ -68,20 +54,20 @@ def palette() -> Image.Image:
 
 
 GRAY_KEPT_EXACTLY: dict[str, tuple[Callable[[], bytes], str]] = {
-    "png gray": (lambda: saved(gray(), "PNG"), "png"),
-    "png rgb": (lambda: saved(rgb(), "PNG"), "png"),
+    "png gray": (lambda: saved(gray(GRAY), "PNG"), "png"),
+    "png rgb": (lambda: saved(rgb(GRAY), "PNG"), "png"),
     "png palette": (lambda: saved(palette(), "PNG"), "png"),
     "png with a comment": (lambda: png(GRAY, 0, (b"tEXt", b"Comment\0old")), "png"),
-    "tiff": (lambda: saved(gray(), "TIFF"), "tiff"),
-    "tiff lzw": (lambda: saved(gray(), "TIFF", compression="tiff_lzw"), "tiff"),
-    "tiff rgb": (lambda: saved(rgb(), "TIFF", compression="tiff_adobe_deflate"), "tiff"),
+    "tiff": (lambda: saved(gray(GRAY), "TIFF"), "tiff"),
+    "tiff lzw": (lambda: saved(gray(GRAY), "TIFF", compression="tiff_lzw"), "tiff"),
+    "tiff rgb": (lambda: saved(rgb(GRAY), "TIFF", compression="tiff_adobe_deflate"), "tiff"),
     "tiff big-endian": (lambda: tiff(GRAY, byteorder=">"), "tiff"),
     "tiff white is zero": (lambda: tiff(255 - GRAY, photometric="miniswhite"), "tiff"),
     "tiff tiled": (lambda: tiff(GRAY, tile=(16, 16)), "tiff"),
     "bigtiff": (lambda: tiff(GRAY, bigtiff=True), "tiff"),
-    "webp lossless": (lambda: saved(rgb(), "WEBP", lossless=True), "webp"),
-    "bmp gray": (lambda: saved(gray(), "BMP"), "bmp"),
-    "bmp rgb": (lambda: saved(rgb(), "BMP"), "bmp"),
+    "webp lossless": (lambda: saved(rgb(GRAY), "WEBP", lossless=True), "webp"),
+    "bmp gray": (lambda: saved(gray(GRAY), "BMP"), "bmp"),
+    "bmp rgb": (lambda: saved(rgb(GRAY), "BMP"), "bmp"),
 }
 
 
@@ -118,7 +104,7 @@ def test_16_bit_gray_is_read_exactly(name: str, tmp_path: Path) -> None:
 
 
 def test_bilevel(tmp_path: Path) -> None:
-    image = gray().convert("1")
+    image = gray(GRAY).convert("1")
     expected = np.asarray(image.convert("L"))
     assert set(np.unique(expected)) == {0, 255}
     contents = [
@@ -133,12 +119,12 @@ def test_bilevel(tmp_path: Path) -> None:
 
 
 ALPHA_KEPT: dict[str, Callable[[], bytes]] = {
-    "png gray": lambda: saved(Image.merge("LA", [gray(), Image.fromarray(ALPHA)]), "PNG"),
-    "png rgb": lambda: saved(rgba(), "PNG"),
+    "png gray": lambda: saved(Image.merge("LA", [gray(GRAY), Image.fromarray(ALPHA)]), "PNG"),
+    "png rgb": lambda: saved(rgba(GRAY, ALPHA), "PNG"),
     "tiff gray": lambda: tiff(np.stack([GRAY, ALPHA], -1), photometric="minisblack", extrasamples=["unassalpha"]),
-    "tiff rgb": lambda: tiff(np.asarray(rgba()), photometric="rgb", extrasamples=["unassalpha"]),
-    "webp": lambda: saved(rgba(), "WEBP", lossless=True, exact=True),
-    "bmp": lambda: bmp_with_alpha(np.asarray(rgba())),
+    "tiff rgb": lambda: tiff(np.asarray(rgba(GRAY, ALPHA)), photometric="rgb", extrasamples=["unassalpha"]),
+    "webp": lambda: saved(rgba(GRAY, ALPHA), "WEBP", lossless=True, exact=True),
+    "bmp": lambda: bmp_with_alpha(np.asarray(rgba(GRAY, ALPHA))),
 }
 
 
@@ -194,7 +180,7 @@ def test_cmyk(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_gray_jpeg(progressive: bool, tmp_path: Path) -> None:
-    content = saved(gray(), "JPEG", quality=83, progressive=progressive, dpi=(300, 300))
+    content = saved(gray(GRAY), "JPEG", quality=83, progressive=progressive, dpi=(300, 300))
     photo = read(tmp_path, content)
     with Image.open(io.BytesIO(content)) as image:
         assert_array_equal(photo.luma, np.asarray(image))
@@ -204,14 +190,14 @@ def test_gray_jpeg(progressive: bool, tmp_path: Path) -> None:
 
 
 def test_gray_stored_as_colour_jpeg_is_read_exactly(tmp_path: Path) -> None:
-    content = saved(rgb(), "JPEG", quality=90)
+    content = saved(rgb(GRAY), "JPEG", quality=90)
     with Image.open(io.BytesIO(content)) as image:
         image.draft("YCbCr", None)
         assert_array_equal(read(tmp_path, content).luma, np.asarray(image)[..., 0])
 
 
 def test_a_jpeg_may_number_its_tables_as_it_likes(tmp_path: Path) -> None:
-    plain = saved(gray(), "JPEG", quality=50)
+    plain = saved(gray(GRAY), "JPEG", quality=50)
     content = bytearray(plain)
     content[content.index(b"\xff\xdb") + 4] = 3  # DQT: table 3 ...
     content[content.index(b"\xff\xc0") + 12] = 3  # ... is what SOF0's component uses
@@ -225,18 +211,18 @@ def test_a_jpeg_may_number_its_tables_as_it_likes(tmp_path: Path) -> None:
 def test_whether_a_webp_is_lossless_is_seen_behind_a_profile(
     lossless: bool, profile: bytes | None, tmp_path: Path
 ) -> None:
-    photo = read(tmp_path, saved(rgba(), "WEBP", lossless=lossless, icc_profile=profile or b""))
+    photo = read(tmp_path, saved(rgba(GRAY, ALPHA), "WEBP", lossless=lossless, icc_profile=profile or b""))
     assert photo.lossless == lossless
     assert photo.icc == profile
 
 
 TURNED: dict[str, Callable[[int], bytes]] = {
-    "jpeg": lambda orientation: saved(gray(), "JPEG", quality=100, exif=exif(orientation)),
-    "png": lambda orientation: saved(gray(), "PNG", exif=exif(orientation)),
+    "jpeg": lambda orientation: saved(gray(GRAY), "JPEG", quality=100, exif=exif(orientation)),
+    "png": lambda orientation: saved(gray(GRAY), "PNG", exif=exif(orientation)),
     "png 16": lambda orientation: png(GRAY16, 0, (b"eXIf", exif(orientation).tobytes().removeprefix(b"Exif\0\0"))),
-    "webp": lambda orientation: saved(rgb(), "WEBP", lossless=True, exif=exif(orientation)),
+    "webp": lambda orientation: saved(rgb(GRAY), "WEBP", lossless=True, exif=exif(orientation)),
     "tiff": lambda orientation: tiff(GRAY, extratags=[(274, 3, 1, orientation, True)]),
-    "tiff lzw": lambda orientation: saved(gray(), "TIFF", compression="tiff_lzw", exif=exif(orientation)),
+    "tiff lzw": lambda orientation: saved(gray(GRAY), "TIFF", compression="tiff_lzw", exif=exif(orientation)),
     "tiff 16": lambda orientation: tiff(GRAY16, extratags=[(274, 3, 1, orientation, True)]),
     "tiff 16 deflate": lambda orientation: tiff(GRAY16, compression="zlib", extratags=[(274, 3, 1, orientation, True)]),
 }
@@ -265,24 +251,24 @@ def test_a_senseless_orientation_is_none(orientation: int, tmp_path: Path) -> No
 
 def test_orientation_that_only_xmp_knows(tmp_path: Path) -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
-    for content in (saved(gray(), "JPEG", xmp=xmp), tiff(GRAY, extratags=[(700, 1, len(xmp), xmp, True)])):
+    for content in (saved(gray(GRAY), "JPEG", xmp=xmp), tiff(GRAY, extratags=[(700, 1, len(xmp), xmp, True)])):
         photo = read(tmp_path, content)
         assert photo.orientation == 6
         assert photo.luma.shape == GRAY.shape
 
 
 WHOLE: dict[str, Callable[[], bytes]] = {
-    "jpeg": lambda: saved(gray(), "JPEG"),
-    "jpeg progressive": lambda: saved(rgb(), "JPEG", progressive=True),
-    "png": lambda: saved(gray(), "PNG"),
+    "jpeg": lambda: saved(gray(GRAY), "JPEG"),
+    "jpeg progressive": lambda: saved(rgb(GRAY), "JPEG", progressive=True),
+    "png": lambda: saved(gray(GRAY), "PNG"),
     "png 16": lambda: png(GRAY16, 0),
     "tiff": lambda: tiff(GRAY),
-    "tiff lzw": lambda: saved(gray(), "TIFF", compression="tiff_lzw"),
+    "tiff lzw": lambda: saved(gray(GRAY), "TIFF", compression="tiff_lzw"),
     "tiff 16": lambda: tiff(GRAY16),
     "tiff 16 deflate": lambda: tiff(GRAY16, compression="zlib"),
-    "webp": lambda: saved(rgb(), "WEBP"),
-    "webp lossless": lambda: saved(rgb(), "WEBP", lossless=True),
-    "bmp": lambda: saved(gray(), "BMP"),
+    "webp": lambda: saved(rgb(GRAY), "WEBP"),
+    "webp lossless": lambda: saved(rgb(GRAY), "WEBP", lossless=True),
+    "bmp": lambda: saved(gray(GRAY), "BMP"),
 }
 
 
@@ -329,10 +315,16 @@ def test_what_is_no_photo_is_told_so(name: str, tmp_path: Path) -> None:
 
 
 UNSUPPORTED: dict[str, tuple[Callable[[], bytes], str]] = {
-    "tiff pages": (lambda: saved(gray(), "TIFF", save_all=True, append_images=[gray()]), "has 2 pages or frames"),
-    "animated png": (lambda: saved(gray(), "PNG", save_all=True, append_images=[rgb(255 - GRAY)]), "2 pages or frames"),
+    "tiff pages": (
+        lambda: saved(gray(GRAY), "TIFF", save_all=True, append_images=[gray(GRAY)]),
+        "has 2 pages or frames",
+    ),
+    "animated png": (
+        lambda: saved(gray(GRAY), "PNG", save_all=True, append_images=[rgb(255 - GRAY)]),
+        "2 pages or frames",
+    ),
     "animated webp": (
-        lambda: saved(rgb(), "WEBP", save_all=True, append_images=[rgb(255 - GRAY)]),
+        lambda: saved(rgb(GRAY), "WEBP", save_all=True, append_images=[rgb(255 - GRAY)]),
         "2 pages or frames",
     ),
     "tiff float": (lambda: tiff(GRAY.astype(np.float32)), "floating-point values; save it as 8 or 16 bit"),
@@ -349,7 +341,7 @@ def test_what_is_not_supported_says_what_to_do(name: str, tmp_path: Path) -> Non
 
 
 def test_more_pictures_behind_a_jpeg_do_not_matter(tmp_path: Path) -> None:
-    content = saved(gray(), "MPO", save_all=True, append_images=[Image.new("L", (8, 8))])
+    content = saved(gray(GRAY), "MPO", save_all=True, append_images=[Image.new("L", (8, 8))])
     photo = read(tmp_path, content)
     assert photo.format == "jpeg"
     assert photo.luma.shape == GRAY.shape

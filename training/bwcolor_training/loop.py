@@ -43,7 +43,7 @@ class Processes:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """The state of a run; `save` writes all of it to `last`.
+    """The state of a run; `save` writes all of it to `last`, from which `train` can resume.
 
     step: optimiser steps done. photos: crops seen. started: monotonic second at which step 0 would
     have begun had the run never been stopped. cpu_seconds: of all processes, up to the process time
@@ -66,26 +66,34 @@ class Run:
         """Wall time of training, interruptions left out."""
         return time.monotonic() - self.started
 
-    def save(self) -> None:
-        """Writes a checkpoint from which `train` can resume."""
+    def checkpoint(self) -> Checkpoint:
+        """All that `train` needs to resume."""
         cpu_seconds = self.cpu_seconds + self.world * (time.process_time() - self.cpu_started)
-        save_checkpoint(
-            Checkpoint(
-                self.config, self.step, self.seconds(), cpu_seconds, self.photos,
-                self.network.state_dict(), self.ema.state_dict(), self.optimizer.state_dict(),
-            ),
-            self.last,
+        return Checkpoint(
+            self.config, self.step, self.seconds(), cpu_seconds, self.photos,
+            self.network.state_dict(), self.ema.state_dict(), self.optimizer.state_dict(),
         )  # fmt: skip
+
+    def save(self) -> None:
+        save_checkpoint(self.checkpoint(), self.last)
+
+
+def is_main() -> bool:
+    """Whether this process is the one that speaks and saves; under torchrun there are several."""
+    return _rank() == 0
 
 
 def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_from: Path | None,
-          minutes: float | None, log: TrainingLog) -> Path:  # fmt: skip
+          minutes: float | None, log: TrainingLog, threads: int = 0) -> Path:  # fmt: skip
     """Trains for `config.steps` or `config.minutes`; returns out/model.pt, the result as export takes it.
 
     out: folder for checkpoints, logs and decoded photos. resume: go on from out/last.pt with its own
     settings. init_from: a checkpoint whose moving average gives the first weights. minutes: replaces
-    `config.minutes`, also that of a resumed run. Raises TrainingInputError.
+    `config.minutes`, also that of a resumed run. threads: of the processor; 0 leaves it to torch.
+    Raises TrainingInputError.
     """
+    if threads:
+        torch.set_num_threads(threads)
     if minutes is not None and minutes <= 0:
         raise TrainingInputError(f"--minutes must be more than 0, not {minutes:g}.")
     last = out / "last.pt"
@@ -144,7 +152,7 @@ def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_fr
                 log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
     if main:
         run.save()
-        save_checkpoint(shrink(load_checkpoint(last)), out / "model.pt")
+        save_checkpoint(shrink(run.checkpoint()), out / "model.pt")
         if run.step % config.validate_steps:  # otherwise the loop has just done it
             log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
     _wait_for_all(processes.world)
@@ -165,20 +173,23 @@ def prepare(rgb: Tensor, config: TrainConfig, generator: torch.Generator) -> tup
 
 def _gather(photos: Path, cache: Path, log: TrainingLog) -> tuple[data.PhotoSet, Processes]:
     """The photos and the processes that share the work. The first process decodes before the others join."""
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if rank == 0:
-        _, rejected = data.load_photos(photos, DECODED_SIDE, cache)
+    rank, world = _rank(), int(os.environ.get("WORLD_SIZE", "1"))
+    loaded = data.load_photos(photos, DECODED_SIDE, cache) if rank == 0 else None
     cuda = torch.cuda.is_available()
     if world > 1:
         distributed.init_process_group("nccl" if cuda else "gloo", timeout=DECODING_TIMEOUT)
         _wait_for_all(world)
-    photo_set, rejected = data.load_photos(photos, DECODED_SIDE, cache)
+    photo_set, rejected = loaded or data.load_photos(photos, DECODED_SIDE, cache)
     log.photos(len(photo_set), rejected)
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(device)
     log.device(torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads", world)
     return photo_set, Processes(rank, world, device)
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
 def _wait_for_all(world: int) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bwcolor.color import Array
+from bwcolor.kinds import network_chroma, network_input
 from bwcolor.options import Detail
 from bwcolor.photo import Pixels, as_stored, upright
-from bwcolor.session import Model
+from bwcolor.session import Model, Network, networks
 from bwcolor.tiling import feather, plan_tiles
 
 Resized = TypeVar("Resized", bound=NDArray[Any])
@@ -28,24 +29,50 @@ def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail)
     """Chroma of a photo at network scale; the network sees it upright.
 
     luma: (height, width), uint8 or uint16, as stored. orientation: EXIF's 1..8. Returns (h, w, 2),
-    Cb and Cr in -0.5..0.5, as stored, h / w about height / width. The whole-photo pass alone
-    decides the colours at its own scale; tiles only add detail below it.
+    Cb and Cr in -0.5..0.5, as stored, h and w at most height and width. Several networks see the photo
+    at their own sizes; the mean of their chroma has the size of the largest.
+    """
+    upright_chroma = [PASSES[network.spec.shape](luma, orientation, network, detail) for network in networks(model)]
+    return as_stored(_mean(upright_chroma), orientation)
+
+
+def _mean(chromas: list[Array]) -> Array:
+    if len(chromas) == 1:
+        return chromas[0]
+    height, width = (max(chroma.shape[axis] for chroma in chromas) for axis in (0, 1))
+    mean = np.mean([_resize(chroma, height, width) for chroma in chromas], 0)
+    return np.asarray(np.clip(mean, -0.5, 0.5), np.float32)  # cubic enlargement overshoots
+
+
+def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detail) -> Array:
+    """Chroma (h, w, 2), upright, h / w about height / width.
+
+    The whole-photo pass alone decides the colours at its own scale; tiles only add detail below it.
     """
     height, width = luma.shape
-    size = model.spec.network_size
+    size = network.spec.network_size
     whole_size = scaled_size(height, width, size)
     working_size = scaled_size(height, width, WORKING_SCALE * size)
     tiled = detail == "max" and math.prod(working_size) > TILES_FROM * math.prod(whole_size)
-    reduced = _resize(luma, *(working_size if tiled else whole_size))
-    white = np.float32(np.iinfo(luma.dtype).max)
-    working = upright(reduced.astype(np.float32) / white, orientation)
-    chroma = _tiled_under_whole(working, model) if tiled else _whole_pass(working, model)
-    return as_stored(chroma, orientation)
+    working = upright(_unit(_resize(luma, *(working_size if tiled else whole_size))), orientation)
+    return _tiled_under_whole(working, network) if tiled else _whole_pass(working, network)
 
 
-def reduced_to(chroma: Array, height: int, width: int) -> Array:
-    """Chroma (h, w, 2), area-averaged where it has more rows or columns than this."""
-    return _resize(chroma, min(height, chroma.shape[0]), min(width, chroma.shape[1]))
+def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) -> Array:
+    """Chroma of a photo squashed, and a small one enlarged, to the one square that the network takes.
+
+    Upright, at most the photo's height and width. There are no tiles: to a network that learned from
+    whole squashed photos a piece at another aspect is a strange photo.
+    """
+    side = network.spec.network_size
+    seen = upright(_unit(reduced_to(luma, side, side)), orientation)
+    square = np.clip(_resize(seen, side, side), 0, 1)  # cubic enlargement overshoots
+    return reduced_to(_run(square[None], network)[0], *seen.shape)
+
+
+def reduced_to(picture: Resized, height: int, width: int) -> Resized:
+    """Luma (h, w) or chroma (h, w, 2), area-averaged where it has more rows or columns than this."""
+    return _resize(picture, min(height, picture.shape[0]), min(width, picture.shape[1]))
 
 
 def enlarged_strips(chroma: Array, height: int, width: int, rows: int) -> Iterator[tuple[slice, Array]]:
@@ -79,25 +106,25 @@ def _cubic_rows(source: int, target: int, top: int, bottom: int) -> tuple[int, A
     return first, weights
 
 
-def _tiled_under_whole(working: Array, model: Model) -> Array:
+def _tiled_under_whole(working: Array, network: Network) -> Array:
     height, width = working.shape
-    whole = _whole_pass(_resize(working, *scaled_size(height, width, model.spec.network_size)), model)
-    tiled = _tiled_pass(working, model)
+    whole = _whole_pass(_resize(working, *scaled_size(height, width, network.spec.network_size)), network)
+    tiled = _tiled_pass(working, network)
     difference = whole - _resize(tiled, *whole.shape[:2])
     return np.clip(tiled + _resize(difference, height, width), -0.5, 0.5)
 
 
-def _whole_pass(luma: Array, model: Model) -> Array:
+def _whole_pass(luma: Array, network: Network) -> Array:
     """Chroma of a picture that is reduced to the network's scale already."""
     height, width = luma.shape
-    multiple = model.spec.multiple
+    multiple = network.spec.multiple
     padded = _pad(luma, -(-height // multiple) * multiple, -(-width // multiple) * multiple)
-    return _run(padded[None], model)[0, :height, :width]
+    return _run(padded[None], network)[0, :height, :width]
 
 
-def _tiled_pass(luma: Array, model: Model) -> Array:
+def _tiled_pass(luma: Array, network: Network) -> Array:
     height, width = luma.shape
-    size = model.spec.tile_size
+    size = network.spec.tile_size
     overlap = int(size * OVERLAP)
     padded = _pad(luma, max(height, size), max(width, size))
     tiles = plan_tiles(padded.shape[0], padded.shape[1], size, overlap)
@@ -107,20 +134,22 @@ def _tiled_pass(luma: Array, model: Model) -> Array:
     for start in range(0, len(tiles), TILE_BATCH):
         batch = tiles[start : start + TILE_BATCH]
         views = [(slice(t.top, t.top + size), slice(t.left, t.left + size)) for t in batch]
-        for view, chroma in zip(views, _run(np.stack([padded[v] for v in views]), model), strict=True):
+        for view, chroma in zip(views, _run(np.stack([padded[v] for v in views]), network), strict=True):
             total[view] += window * chroma
             weight[view] += window
     return np.asarray((total / weight)[:height, :width], np.float32)
 
 
-def _run(lumas: Array, model: Model) -> Array:
-    """Lumas N,H,W in 0..1 -> chroma N,H,W,2 in -0.5..0.5, through the model's own value ranges."""
-    low, high = model.spec.input_range
-    batch = (low + (high - low) * lumas[:, None]).astype(np.float32)
-    chroma = model.run(batch).transpose(0, 2, 3, 1)
-    low, high = model.spec.output_range
-    unit = (chroma - np.float32(low)) / np.float32(high - low) - np.float32(0.5)
-    return np.asarray(np.clip(unit, -0.5, 0.5), np.float32)
+def _run(lumas: Array, network: Network) -> Array:
+    """Lumas N,H,W in 0..1 -> chroma N,H,W,2 in -0.5..0.5, through what the network takes and gives."""
+    return network_chroma(network.run(network_input(lumas, network.spec)), lumas, network.spec)
+
+
+PASSES = {"any": _aspect_kept, "square": _squashed}  # a spec's shape -> how a photo is shown to the network
+
+
+def _unit(luma: Pixels) -> Array:
+    return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
 
 
 def scaled_size(height: int, width: int, size: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The command line: parse, call the library, say what happened, exit. The only module that exits.
+"""The command line: parse, call the library, say what happened, exit. Only command modules exit (see `exits`).
 
 Heavy packages are imported inside the commands, so that --help stays quick.
 """
@@ -7,9 +7,6 @@ import enum
 import io
 import os
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,18 +15,20 @@ import typer
 from typer.core import TyperGroup
 
 from bwcolor import __version__
-from bwcolor.errors import BwcolorError, DeviceError, ModelError, NoPhotosError, PhotoError, UsageError
+from bwcolor.errors import DeviceError, ModelError, NoPhotosError, PhotoError, UsageError
+from bwcolor.exits import EXIT_SOME_FAILED
+from bwcolor.exits import errors_as_sentences as _errors_as_sentences
+from bwcolor.models_cli import models
 
 if TYPE_CHECKING:
     from bwcolor.evaluate import Evaluation
     from bwcolor.plan import Plan
     from bwcolor.progress import RunView
-    from bwcolor.session import OnnxModel
+    from bwcolor.session import Average, OnnxModel
 
 MAIN_COMMAND = "colorize"
 GROUP_OPTIONS = ("--help", "-h", "--version")
-TRAINING_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript")
-EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 130
+TRAINING_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib")
 
 EPILOG = (
     "A folder that is called like a command is written ./train. Exit codes: 0 all done or skipped,"
@@ -68,8 +67,16 @@ app = typer.Typer(
     epilog=EPILOG,
 )  # fmt: skip
 
+app.add_typer(models, name="models")
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; an explicit cuda never runs on the CPU.")]
-ModelName = Annotated[str, typer.Option("--model", metavar="NAME|FILE.onnx", help="A bundled model or an ONNX file.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME|FILE.onnx|A+B",
+        help="A model's name (`bwcolor models` lists them), an ONNX file, or two of those, whose colours are averaged.",
+    ),
+]  # fmt: skip
 Strength = Annotated[float, typer.Option(help="How much colour: 0 (gray) to 1 (as the model says).")]
 DetailChoice = Annotated[
     Detail, typer.Option(help="fast: one pass over the photo. max: tiles add detail. auto: what measured best.")
@@ -146,14 +153,18 @@ def evaluate(
         int, typer.Option(min=0, help="px of the centre square that each photo is reduced to; 0: as it is.")
     ] = 256,
     worst: Annotated[int, typer.Option(min=0, help="Also list this many photos with the largest error.")] = 0,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the figures beside the model too, for `bwcolor models info`.")
+    ] = False,
     max_pixels: MaxPixels = 300_000_000,
 ) -> None:
     """Measure a model: make colour photos gray, colorize them, compare with the truth."""
     with _errors_as_sentences():
+        from bwcolor.card import with_card, write_card
         from bwcolor.evaluate import evaluate_photo
         from bwcolor.options import ColorizeOptions
         from bwcolor.plan import find_jobs
-        from bwcolor.progress import RunView
+        from bwcolor.progress import RunView, printable
 
         options = ColorizeOptions(strength, detail.value, max_pixels=max_pixels)
         plan = find_jobs(photos, None)
@@ -161,6 +172,7 @@ def evaluate(
         results: list[Evaluation] = []
         with RunView(len(paths), photos.absolute(), 0) as view:
             network = _load(model, device, view)
+            measured = with_card(network) if card else None
             for left in plan.left_out:
                 view.leave_out(left)
             for path in paths:
@@ -172,18 +184,27 @@ def evaluate(
         if not results:
             raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be evaluated.")
         protocol = f"centre crop to a square, area resize to {size} px" if size else "whole photos at their own size"
-        typer.echo(f"Model {network.spec.name} {network.spec.version} ({network.sha256[:12]}), detail {detail.value}")
-        typer.echo(f"Protocol: {protocol}; BT.601 gray input; means over {len(results)} photos; strength {strength:g}")
+        protocol += f"; BT.601 gray input; detail {detail.value}; strength {strength:g}"
+        typer.echo(printable(f"Model {network.label}"))
+        typer.echo(f"Protocol: {protocol}; means over {len(results)} photos")
         _print_scores(results, worst)
+        if measured:
+            written = write_card(measured, photos, protocol, results, len(paths) - len(results))
+            typer.echo(printable(f"Written to {written}"))
         if len(results) < len(paths) or any(left.failed for left in plan.left_out):
             raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @app.command()
 def train(
-    photos: Annotated[Path, typer.Argument(help="A folder of colour photos (with its sub-folders).")],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and decoded photos.")] = Path("runs/default"),
-    recipe: Annotated[str, typer.Option(help="Name of a recipe.")] = "default",
+    photos: Annotated[
+        str, typer.Argument(help="A folder of colour photos (with its sub-folders), or the name of a data set.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs; by default runs/RECIPE.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Name of a recipe; 'default' for a folder, 'unet-cifar' without photos.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List recipes and data sets.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
     ] = None,
@@ -192,14 +213,28 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Train for this long in all instead of the recipe's number of steps.")
     ] = None,
+    fit: Annotated[
+        list[str] | None, typer.Option(help="Only photos whose manifest says this of fit_for_training, such as yes.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="The manifest (CSV); by default MANIFEST.csv in the folder or above.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for downloads and decoded photos.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: as many as there are cores.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write the log files only.")] = False,
 ) -> None:
-    """Train a generator on a folder of colour photos (needs the extra bwcolor[train])."""
-    with _errors_as_sentences(f"add --resume to go on from the last checkpoint in {out}"):
+    """Train a generator on colour photos (needs the extra bwcolor[train])."""
+    chosen = recipe or ("default" if photos else "unet-cifar")
+    folder = out or Path("runs", chosen)
+    with _errors_as_sentences(f"add --resume to go on from the last checkpoint in {folder}"):
+        if list_:
+            _print_recipes()
+            return
         _need_training_packages()
         from bwcolor_training.config import load_recipe
-        from bwcolor_training.loop import is_main
+        from bwcolor_training.datasets import default_cache
+        from bwcolor_training.loop import Source, is_main
         from bwcolor_training.loop import train as run_training
         from bwcolor_training.progress import TrainingLog
 
@@ -207,54 +242,107 @@ def train(
             raise UsageError(
                 "--resume goes on with the settings and weights of last.pt: leave out --set and --init-from."
             )
-        config = load_recipe(recipe, settings or [])
-        with TrainingLog(out, is_main(), quiet) as log:
+        config = load_recipe(chosen, settings or [])
+        source = Source(photos, cache or default_cache(), frozenset(fit) if fit else None, manifest)
+        with TrainingLog(folder, is_main(), quiet) as log:
             checkpoint = run_training(
-                photos, out, config, resume=resume, init_from=init_from, minutes=minutes, log=log, threads=threads
-            )
+                source, folder, config, resume=resume, init_from=init_from, minutes=minutes, log=log,
+                device=device, threads=threads,
+            )  # fmt: skip
         if is_main():
-            typer.echo(f"{checkpoint} is ready for: bwcolor export {checkpoint}")
+            from bwcolor_export.onnx import ExportOptions, export_onnx
+
+            model = checkpoint.with_suffix(".onnx")
+            export_onnx(checkpoint, model, ExportOptions(), overwrite=True)
+            typer.echo(f"{folder / 'report.html'}: how it went. {folder / 'samples'}: what it looks like.")
+            typer.echo(f"{model} colorizes: bwcolor PHOTOS --model {model}")
+
+
+def _print_recipes() -> None:
+    from bwcolor_training.config import recipes
+    from bwcolor_training.datasets import DATASETS
+
+    typer.echo("Recipes (--recipe NAME):")
+    for name, purpose in recipes().items():
+        typer.echo(f"  {name:20}{purpose}")
+    typer.echo("Data sets (by name instead of a folder):")
+    for name, about in DATASETS.items():
+        typer.echo(f"  {name:20}{about.purpose}")
 
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of bwcolor train, such as runs/default/model.pt.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of bwcolor train, such as runs/default/model.pt; or see --arch.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The ONNX file; by default beside the checkpoint.")
     ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, fp16 (for GPUs) or int8 (for CPUs).")] = "fp32",
     name: Annotated[str, typer.Option(help="The model's name, written into the file.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the weights, written into the file.")] = "not stated",
+    licence: Annotated[
+        str, typer.Option("--licence", "--license", help="Licence of the weights, written into the file.")
+    ] = "not stated",
     model_version: Annotated[str, typer.Option(help="The model's version, written into the file.")] = "1",
-    network_size: Annotated[int, typer.Option(min=32, help="px; the scale at which it sees whole photos.")] = 256,
-    tile_size: Annotated[int, typer.Option(min=32, help="px; side of its tiles.")] = 256,
+    training_data: Annotated[
+        str, typer.Option(help="One sentence on what it was trained on; by default what the checkpoint says.")
+    ] = "",
+    network_size: Annotated[
+        int, typer.Option(min=0, help="px; the scale at which it sees whole photos; 0: the recipe's.")
+    ] = 0,
+    tile_size: Annotated[int, typer.Option(min=0, help="px; side of its tiles; 0: the network's size.")] = 0,
     gain: Annotated[float, typer.Option(min=0.01, help="Factor on all chroma, built into the file.")] = 1.0,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A folder of photos that set the ranges of int8; by default a bundled handful.")
+    ] = None,
+    atol: Annotated[
+        float, typer.Option(min=0, help="fp32: largest difference from PyTorch, a*b* units; above, there is no file.")
+    ] = 0.05,
+    max_de00: Annotated[
+        float, typer.Option("--max-de00", min=0, help="fp16, int8: largest mean CIEDE2000 against fp32.")
+    ] = 0.5,
+    max_de00_p99: Annotated[
+        float, typer.Option("--max-de00-p99", min=0, help="fp16, int8: the same, 99th percentile over pixels.")
+    ] = 2.0,
+    arch: Annotated[
+        str, typer.Option(metavar="RECIPE", help="The file is a plain state dict of this recipe's network.")
+    ] = "",
+    input_kind: Annotated[str, typer.Option(help="With --arch: what it was fed, luma or l (L* of CIELAB).")] = "",
+    input_range: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="With --arch: what it was fed for black and white.")
+    ] = "",
+    output_kind: Annotated[str, typer.Option(help="With --arch: what it gives, cbcr or ab (a*b* of CIELAB).")] = "",
+    output_range: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="With --arch: the ends of Cb and Cr, or a* and b* of -128 and 128.")
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ONNX file if it exists.")] = False,
 ) -> None:
     """Turn a checkpoint into one ONNX file that says how to use it (needs the extra bwcolor[train])."""
     with _errors_as_sentences():
         _need_training_packages()
+        from bwcolor_export.contract import told_contract
         from bwcolor_export.onnx import ExportOptions, export_onnx
 
+        from bwcolor.progress import printable
+
         target = output or checkpoint.with_suffix(".onnx")
-        options = ExportOptions(name, model_version, licence, network_size, tile_size, gain)
+        contract = told_contract(arch, input_kind, output_kind, input_range, output_range)
+        options = ExportOptions(
+            name, model_version, licence, training_data, network_size, tile_size, gain, precision, calibrate,
+            contract, atol, max_de00, max_de00_p99,
+        )  # fmt: skip
         result = export_onnx(checkpoint, target, options, overwrite)
-        for parity in result.parity:
-            typer.echo(
-                f"parity of {parity.pictures} at {parity.height} x {parity.width}:"
-                f" largest difference {parity.largest:.2e}, mean {parity.mean:.2e} (chroma, -0.5..0.5)"
-            )
-        typer.echo(f"{target}: {result.size / 1e6:.1f} MB, SHA-256 {result.sha256}")
+        for line in result.lines():
+            typer.echo(line)
+        typer.echo(printable(f"{target}: {result.size / 1e6:.1f} MB, SHA-256 {result.sha256}"))
 
 
-def _load(model: str, device: str, view: "RunView") -> "OnnxModel":
-    from bwcolor.session import load_model
-    from bwcolor.zoo import find_model
+def _load(model: str, device: str, view: "RunView") -> "OnnxModel | Average":
+    from bwcolor.zoo import load
 
-    network = load_model(find_model(model), device)
-    spec = network.spec
-    view.say(
-        f"model {spec.name} {spec.version} (SHA-256 {network.sha256[:12]}…), device {network.device}: {network.why}"
-    )
+    network = load(model, device)
+    for line in network.lines:
+        view.say(line)
     return network
 
 
@@ -297,23 +385,3 @@ def _need_training_packages() -> None:
             f"This command needs {', '.join(missing)}: pip install 'bwcolor[train]',"
             " or '.[train]' where bwcolor's source is."
         )
-
-
-@contextmanager
-def _errors_as_sentences(interrupted: str = "nothing was written") -> Iterator[None]:
-    """Turns our own errors into one line and their exit code; anything else is a bug and propagates.
-
-    interrupted: what to say after Ctrl-C.
-    """
-    try:
-        with warnings.catch_warnings():  # decoders warn of odd metadata; a damaged photo raises
-            warnings.simplefilter("ignore")
-            yield
-    except BwcolorError as error:
-        from bwcolor.progress import printable
-
-        typer.echo(f"error: {printable(error)}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted: {interrupted}", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None

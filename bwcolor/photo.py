@@ -57,7 +57,7 @@ class Photo:
 
 def read_photo(path: Path, max_pixels: int) -> Photo:
     """Reads and decodes one file; raises PhotoError with the reason and the way out."""
-    source = _read_bytes(path)
+    source = read_bytes(path)
     try:
         with _open(source) as image:
             _check(image, max_pixels)
@@ -97,7 +97,11 @@ def photo_pixels(path: Path) -> int:
 
 def read_rgb(path: Path, max_pixels: int = 300_000_000) -> NDArray[np.uint8]:
     """A colour photo for training and evaluation, upright: (height, width, 3), uint8, values as stored."""
-    source = _read_bytes(path)
+    return decode_rgb(read_bytes(path), max_pixels)
+
+
+def decode_rgb(source: bytes, max_pixels: int = 300_000_000) -> NDArray[np.uint8]:
+    """The same from a file's bytes."""
     try:
         with _open(source) as image:
             _check(image, max_pixels)
@@ -108,7 +112,8 @@ def read_rgb(path: Path, max_pixels: int = 300_000_000) -> NDArray[np.uint8]:
         raise PhotoError(_reason(error)) from error
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A photo's file in memory; PhotoError when it can't be read or is empty."""
     try:
         source = path.read_bytes()
     except OSError as error:

@@ -16,3 +16,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repository() -> Path:
     """The root of the checkout that the tests run in."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_the_developer(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests neither see nor change what the person who runs them has added."""
+    monkeypatch.setenv("BWCOLOR_MODELS", str(tmp_path_factory.getbasetemp() / "no models"))

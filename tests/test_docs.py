@@ -42,8 +42,9 @@ def test_every_command_in_the_documents_is_one_of_ours(document: Path) -> None:
             words = shlex.split(part, comments=True)
             if not words or words[0] != "bwcolor":
                 continue
-            name = words[1] if words[1] in commands else MAIN_COMMAND
-            known = {option for parameter in commands[name].params for option in parameter.opts}
+            command = commands[words[1] if words[1] in commands else MAIN_COMMAND]
+            command = vars(command).get("commands", {}).get(words[2] if len(words) > 2 else "", command)
+            known = {option for parameter in command.params for option in parameter.opts}
             used = {word.partition("=")[0] for word in words if word.startswith("-")}
             assert used <= known | {"--help", "--version"}, f"{document.name}: {line}"
 

@@ -1,5 +1,6 @@
 """A tiny real ONNX model, made without torch: one 3x3 convolution from luma to chroma."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,52 @@ def write_tiny(path: Path) -> Path:
     """Writes the tiny model to `path` and returns it."""
     path.write_bytes(tiny_onnx())
     return path
+
+
+def pointwise_onnx(
+    weight: Sequence[Sequence[float]],
+    bias: Sequence[float],
+    side: int | None = None,
+    pictures: int | str = 1,
+    stride: int = 1,
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """One 1x1 convolution: a stand-in for other people's colorizers, which say nothing about themselves.
+
+    weight: outputs x inputs. side: px that its input is fixed to, as such files are; None for any.
+    stride: its output is that much smaller.
+    """
+    kernel = np.array(weight, np.float32)[:, :, None, None]
+    height, width = (side, side) if side else ("height", "width")
+    given = [side // stride] * 2 if side else ["height_out", "width_out"]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", "weight", "bias"], ["output"], strides=[stride, stride])],
+        "pointwise",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [pictures, kernel.shape[1], height, width])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [pictures, kernel.shape[0], *given])],
+        [numpy_helper.from_array(kernel, "weight"), numpy_helper.from_array(np.array(bias, np.float32), "bias")],
+    )
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+        producer_name="someone",
+        producer_version="2.1",
+    )
+    helper.set_model_props(model, metadata or {})
+    return bytes(model.SerializeToString())
+
+
+def zhang_onnx(ab: tuple[float, float] = (30, -20), side: int | None = 256, stride: int = 1) -> bytes:
+    """As Zhang et al. 2016 and 2017: L* in, a* and b* out; these everywhere."""
+    return pointwise_onnx([[0], [0]], list(ab), side, stride=stride)
+
+
+def ddcolor_onnx(ab: tuple[float, float] = (-25, 35), side: int | None = 512) -> bytes:
+    """As DDColor: gray RGB in, a* and b* out; these everywhere."""
+    return pointwise_onnx([[0, 0, 0], [0, 0, 0]], list(ab), side)
+
+
+def deoldify_onnx(tint: tuple[float, float, float], side: int | None = None) -> bytes:
+    """As DeOldify: gray RGB in, RGB out: the same, and `tint` added, in the units of its values."""
+    return pointwise_onnx([[1, 0, 0], [0, 1, 0], [0, 0, 1]], list(tint), side, "batch")

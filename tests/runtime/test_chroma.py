@@ -17,6 +17,7 @@ from bwcolor.chroma import enlarged_strips, predict_chroma
 from bwcolor.color import Array
 from bwcolor.options import Detail
 from bwcolor.photo import as_stored, upright
+from bwcolor.session import Average
 
 TILE = TINY_SPEC.tile_size
 ODD_SIZES = [(1, 1), (1, 2), (3, 5000), (5000, 3), (255, 333), (64, 64), (31, 33)]
@@ -167,3 +168,58 @@ def test_a_models_own_value_ranges_are_used() -> None:
 def test_chroma_beyond_the_models_range_is_cut_to_it() -> None:
     chroma = predict_chroma(scene(20, 20), 1, FakeModel(flat(3, -3)), "fast")
     assert_allclose(chroma[0, 0], [0.5, -0.5])
+
+
+SQUARE = dataclasses.replace(TINY_SPEC, network_size=64, multiple=8, tile_size=64, shape="square")
+
+
+@pytest.mark.parametrize("detail", ["fast", "auto", "max"])
+@pytest.mark.parametrize("size", [*ODD_SIZES, (640, 480), (300, 40)])
+def test_a_square_network_sees_every_photo_squashed_once(size: tuple[int, int], detail: Detail) -> None:
+    model = FakeModel(by_luma, SQUARE)
+    chroma = predict_chroma(scene(*size), 1, model, detail)
+    assert [batch.shape for batch in model.inputs] == [(1, 1, 64, 64)]
+    assert 0 <= model.inputs[0].min() <= model.inputs[0].max() <= 1
+    assert chroma.shape == (min(64, size[0]), min(64, size[1]), 2)
+    assert chroma.dtype == np.float32
+    assert np.isfinite(chroma).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(200, 320), (30, 400)])
+def test_chroma_of_a_square_network_lies_where_the_photo_has_it(size: tuple[int, int], orientation: int) -> None:
+    photo = np.asarray(cv2.resize(scene(6, 8), size[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    model = FakeModel(by_luma, SQUARE)
+    chroma = predict_chroma(photo, orientation, model, "auto")
+    back = cv2.resize(chroma, size[::-1], interpolation=cv2.INTER_CUBIC)
+    assert_allclose(back[..., 0], photo / 255 - 0.5, atol=0.12)
+    assert np.abs(back[..., 0] - photo / 255 + 0.5).mean() < 0.01
+    seen = upright(photo, orientation)
+    squashed = cv2.resize(seen, (64, 64), interpolation=cv2.INTER_AREA if min(size) > 64 else cv2.INTER_LINEAR)
+    assert np.abs(model.inputs[0][0, 0] - squashed / 255).mean() < 0.01
+
+
+def test_a_square_network_may_give_chroma_at_a_part_of_its_size() -> None:
+    model = FakeModel(lambda batch: by_luma(batch[:, :, 2::4, 2::4]), SQUARE)
+    chroma = predict_chroma(scene(200, 300), 1, model, "auto")
+    assert chroma.shape == (16, 16, 2)
+    assert_allclose(chroma[..., 0], model.inputs[0][0, 0, 2::4, 2::4] - 0.5, atol=1e-6)
+
+
+def test_stripes_finer_than_a_square_network_sees_become_gray() -> None:
+    """Also in a photo that is narrower than the square, so that one side grows and the other shrinks."""
+    photo = np.zeros((30, 2000), np.uint8)
+    photo[:, ::2] = 255
+    model = FakeModel(by_luma, SQUARE)
+    predict_chroma(photo, 1, model, "auto")
+    assert_allclose(model.inputs[0], 0.5, atol=0.02)
+
+
+def test_averaged_chroma_stays_in_its_range() -> None:
+    """Enlarging the chroma of the smaller network overshoots at edges."""
+    edges = FakeModel(lambda batch: np.asarray(np.sign(by_luma(batch)) / 2, np.float32), SQUARE)
+    strong = FakeModel(flat(0.5, 0.5), dataclasses.replace(TINY_SPEC, network_size=256))
+    photo = np.repeat(np.repeat(np.random.default_rng(0).choice([40, 200], (30, 30)), 10, 0), 10, 1).astype(np.uint8)
+    chroma = predict_chroma(photo, 1, Average((edges, strong)), "fast")
+    assert chroma.shape == (256, 256, 2)
+    assert np.abs(chroma).max() == pytest.approx(0.5, abs=1e-6)

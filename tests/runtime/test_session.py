@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import os
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,11 @@ import onnxruntime as ort
 import pytest
 from numpy.testing import assert_allclose
 from onnx import TensorProto, helper, numpy_helper
-from tiny_model import TINY_SPEC, tiny_onnx
+from tiny_model import TINY_SPEC, pointwise_onnx, tiny_onnx, write_tiny
 
 from bwcolor import session
 from bwcolor.errors import DeviceError, ModelError, UsageError
-from bwcolor.session import load_model
+from bwcolor.session import Choice, load_chosen, load_model
 
 
 @pytest.fixture
@@ -233,11 +235,108 @@ def test_a_device_that_fails_later_is_an_error_and_not_a_move_to_the_cpu(tiny_mo
         model.run(np.zeros((1, 1, 32, 32), np.float32))
 
 
-def test_a_model_for_one_picture_at_a_time_is_refused(tmp_path: Path) -> None:
+def test_a_model_for_one_picture_at_a_time_is_fed_one_at_a_time(tmp_path: Path) -> None:
     loaded = onnx.load_from_string(tiny_onnx())
     for value in (*loaded.graph.input, *loaded.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     path = tmp_path / "one.onnx"
     path.write_bytes(loaded.SerializeToString())
-    with pytest.raises(ModelError, match=r"one\.onnx"):
+    batch = np.random.default_rng(0).uniform(0, 1, (3, 1, 32, 32)).astype(np.float32)
+    assert_allclose(load_model(path, "cpu").run(batch), load_model(write_tiny(tmp_path / "any.onnx"), "cpu").run(batch))
+
+
+def test_a_model_for_four_pictures_at_a_time_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "four.onnx"
+    path.write_bytes(pointwise_onnx([[0], [0]], [0, 0], pictures=4, metadata=TINY_SPEC.to_metadata()))
+    with pytest.raises(ModelError, match="takes 4 pictures at a time"):
         load_model(path, "cpu")
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_auto_asks_for_the_cpus_file_when_cuda_can_not_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(session, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    real = ort.InferenceSession
+
+    def no_cuda(content: bytes, options: object, providers: list[object]) -> object:
+        return CpuOnlySession() if len(providers) > 1 else real(content, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", no_cuda)
+    files = {device: write_tiny(tmp_path / f"{device[:4]}.onnx") for device in ("cuda:0", "cpu")}
+    asked = []
+
+    def choose(device: str) -> Choice:
+        asked.append(device)
+        return Choice(files[device], f"made for {device}")
+
+    model = load_chosen(choose, "auto")
+    assert asked == ["cuda:0", "cpu"]
+    assert (model.path, model.device) == (files["cpu"], "cpu")
+    assert "CUDA device 0 can't be used" in model.why
+    assert model.why.endswith("; made for cpu")
+    with pytest.raises(DeviceError):
+        load_chosen(choose, "cuda:0")
+    assert asked[2:] == ["cuda:0"]
+
+
+def test_a_file_with_another_sha256_than_on_record_is_refused(tiny_model: Path) -> None:
+    right = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    assert load_chosen(lambda _: Choice(tiny_model, sha256=right), "cpu").sha256 == right
+    with pytest.raises(ModelError, match="changed or damaged"):
+        load_chosen(lambda _: Choice(tiny_model, sha256="0" * 64), "cpu")
+
+
+def test_a_pipe_and_a_file_of_more_than_2_gb_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ModelError, match="not a file"):
+        load_model(tmp_path / "pipe.onnx", "cpu")
+    with (tmp_path / "huge.onnx").open("wb") as huge:
+        huge.truncate(2**31)  # a hole: it takes no space
+    with pytest.raises(ModelError, match="larger than an ONNX file can be"):
+        load_model(tmp_path / "huge.onnx", "cpu")
+
+
+def endless() -> bytes:
+    """A model whose loop goes round 2**62 times."""
+    scalar = {name: helper.make_tensor_value_info(name, kind, []) for name, kind in (
+        ("i", TensorProto.INT64), ("go_on", TensorProto.BOOL), ("went_on", TensorProto.BOOL),
+        ("sum", TensorProto.FLOAT), ("more", TensorProto.FLOAT),
+    )}  # fmt: skip
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go_on"], ["went_on"]), helper.make_node("Add", ["sum", "sum"], ["more"])],
+        "body", [scalar["i"], scalar["go_on"], scalar["sum"]], [scalar["went_on"], scalar["more"]],
+    )  # fmt: skip
+    model = onnx.load_from_string(tiny_onnx())
+    for name, value in (("times", np.array(2**62)), ("yes", np.array(True)), ("zero", np.array(0, np.float32))):
+        model.graph.initializer.append(numpy_helper.from_array(value, name))
+    model.graph.node[0].output[0] = "first"
+    model.graph.node.append(helper.make_node("Loop", ["times", "yes", "zero"], ["last"], body=body))
+    model.graph.node.append(helper.make_node("Add", ["first", "last"], ["chroma"]))
+    return bytes(model.SerializeToString())
+
+
+def test_a_model_that_never_ends_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session, "TRIAL_LIMIT", 0.3)
+    started = time.monotonic()
+    with pytest.raises(ModelError, match=r"endless\.onnx: not done with a test picture after 0\.3 s"):
+        load_model(written(tmp_path / "endless.onnx", endless()), "cpu")
+    assert time.monotonic() - started < 20
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("dims", [[2**31, 1, 3, 3], [2**62, 4, 3, 3], [-2, 1, 3, 3], [2, 1, 3, 3]])
+def test_weights_that_claim_more_than_there_is_are_refused(dims: list[int], tmp_path: Path) -> None:
+    loaded = onnx.load_from_string(tiny_onnx())
+    weight = loaded.graph.initializer[0]
+    weight.ClearField("raw_data")
+    del weight.dims[:]
+    weight.dims.extend(dims)
+    with pytest.raises(ModelError, match=r"claims\.onnx: not an ONNX model that can be run"):
+        load_model(written(tmp_path / "claims.onnx", loaded.SerializeToString()), "cpu")

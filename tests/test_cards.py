@@ -1,0 +1,73 @@
+"""`bwcolor eval --card` and `bwcolor models info`: what was measured, kept beside the model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import tiny_onnx, write_tiny
+from typer.testing import CliRunner, Result
+
+from bwcolor.cli import app
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def colour_photos(tmp_path: Path) -> Path:
+    root = tmp_path / "clic"
+    root.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(2):
+        noise = np.clip(rng.normal((150, 120, 80), 20, (48, 64, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(noise).save(root / f"{number}.png")
+    return root
+
+
+def test_eval_writes_a_card_that_info_shows(tmp_path: Path, colour_photos: Path) -> None:
+    model = write_tiny(tmp_path / "tiny.onnx")
+    assert "nothing yet" in run("models", "info", model).stdout
+    measured = run("eval", colour_photos, "--model", model, "--size", "32", "--card")
+    assert measured.exit_code == 0, measured.stderr
+    assert f"Written to {tmp_path / 'tiny.onnx.card.json'}" in measured.stdout
+    psnr = measured.stdout.split("model ")[1].split()[0]
+    run("eval", colour_photos, "--model", model, "--size", "0", "--card")
+    run("eval", colour_photos, "--model", model, "--size", "32", "--card", "--strength", "0.5")
+    run("eval", colour_photos, "--model", model, "--size", "32", "--card")
+    shown = run("models", "info", model).stdout
+    assert shown.count("clic, 2 photos") == 3, "one for each protocol"
+    assert f"PSNR {psnr} dB" in shown
+    assert "area resize to 32 px; BT.601 gray input; detail auto; strength 1" in shown
+    model.write_bytes(tiny_onnx(bias=(0.0, 0.0)))
+    shown = run("models", "info", model).stdout
+    assert "measured with another file" in shown
+    assert psnr not in shown
+    assert run("eval", colour_photos, "--model", model, "--card").exit_code == 0
+    assert run("models", "info", model).stdout.count("clic, 2 photos") == 1
+
+
+def test_cards_that_can_not_be_written(tmp_path: Path, colour_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_tiny(tmp_path / "tiny.onnx")
+    two = run("eval", colour_photos, "--model", f"{model}+{model}", "--card")
+    assert two.exit_code == 2
+    assert "a card belongs to one file" in two.stderr
+    assert run("eval", colour_photos, "--model", f"{model}+{model}").exit_code == 0
+    card = tmp_path / "tiny.onnx.card.json"
+    card.write_text("my notes")
+    assert run("eval", colour_photos, "--model", model, "--card").exit_code == 2
+    assert card.read_text() == "my notes"
+    card.unlink()
+
+    def read_only(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("bwcolor.output._link", read_only)
+    monkeypatch.setattr(Path, "replace", read_only)
+    failed = run("eval", colour_photos, "--model", model, "--card")
+    assert failed.exit_code == 5
+    assert "CIEDE2000" in failed.stdout
+    assert "Permission denied" in failed.stderr
+    assert "The figures above stand" in failed.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clic", "tiny.onnx"]

@@ -43,6 +43,7 @@ def test_runtime_dependencies_leave_training_to_an_extra(repository: Path) -> No
         "torchvision",
         "onnx",
         "onnxscript",
+        "matplotlib",
     }
     runtimes = [name for name in project["dependencies"] if name.startswith("onnxruntime")]
     assert all(";" in name for name in runtimes), "each platform must get exactly one onnxruntime"

@@ -1,21 +1,12 @@
 """Photos and settings small enough to train on within a test."""
 
+import dataclasses
 from pathlib import Path
 
-import numpy as np
 import pytest
 from bwcolor_training.config import TrainConfig
-from numpy.typing import NDArray
 from PIL import Image
-
-
-def colour_photo(number: int) -> NDArray[np.uint8]:
-    """Bright orange over dark blue, so that luma tells the colour: (40 + number, 56, 3), RGB."""
-    height, width = 40 + number, 56
-    shade = np.add.outer(np.arange(height), np.arange(width)) % (7 + number)
-    bright = (np.arange(height) < height // 2)[:, None, None]
-    rgb = np.where(bright, (250, 180, 90), (20, 40, 120)) - shade[..., None]
-    return np.asarray(rgb, np.uint8)
+from toy_training import CLASSIC, NO_PICTURES, colour_photo
 
 
 @pytest.fixture
@@ -33,7 +24,7 @@ def small() -> TrainConfig:
     """Settings of a run of 6 steps that takes about a second."""
     return TrainConfig(
         encoder="none",
-        decoder_widths=(16, 16, 8, 8),
+        widths=(16, 16, 8, 8),
         skip_widths=(8, 8, 8, 8),
         sizes=(32,),
         batches=(4,),
@@ -41,4 +32,18 @@ def small() -> TrainConfig:
         steps=6,
         warmup=1,
         validation=0.3,
+        validation_size=64,
     )
+
+
+@pytest.fixture
+def tiny(small: TrainConfig) -> TrainConfig:
+    """The same with a smaller network, for what does not depend on the network."""
+    return dataclasses.replace(small, **CLASSIC)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no curves and write no report, which take longer than the training of a toy."""
+    for place, name, value in NO_PICTURES:
+        monkeypatch.setattr(place, name, value)

@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back; what could harm is refused."""
 
+import dataclasses
 import os
 import pickle
 from pathlib import Path
@@ -20,7 +21,10 @@ def checkpoint(step: int = 5) -> Checkpoint:
     network(torch.rand(2, 1, 4, 4)).square().mean().backward()
     optimizer.step()
     ema = {name: t.clone() for name, t in network.state_dict().items()}
-    return Checkpoint(TrainConfig(seed=3), step, 1.5, 3.0, 40, network.state_dict(), ema, optimizer.state_dict())
+    return Checkpoint(
+        TrainConfig(seed=3), "8 photos of a test", step, 40, 1.5, 3.0, 0.25, network.state_dict(), ema,
+        torch.tensor([-0.1, 0.2]), torch.arange(5.0), {"optimizer": optimizer.state_dict(), "scaler": {}},
+    )  # fmt: skip
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
@@ -29,13 +33,19 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     loaded = load_checkpoint(tmp_path / "last.pt")
     assert loaded.config == saved.config
     assert (loaded.step, loaded.seconds, loaded.cpu_seconds, loaded.photos) == (5, 1.5, 3.0, 40)
+    assert (loaded.data, loaded.best) == ("8 photos of a test", 0.25)
+    assert torch.equal(loaded.mean_chroma, torch.tensor([-0.1, 0.2]))
+    assert loaded.rarity is not None
+    assert torch.equal(loaded.rarity, torch.arange(5.0))
     for ours, theirs in ((loaded.network, saved.network), (loaded.ema, saved.ema)):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert loaded.optimizer is not None
-    assert saved.optimizer is not None
-    assert loaded.optimizer["param_groups"] == saved.optimizer["param_groups"]
-    assert torch.equal(loaded.optimizer["state"][0]["exp_avg"], saved.optimizer["state"][0]["exp_avg"])
+    assert loaded.others is not None
+    assert saved.others is not None
+    assert loaded.others.keys() == saved.others.keys()
+    ours, theirs = loaded.others["optimizer"], saved.others["optimizer"]
+    assert ours["param_groups"] == theirs["param_groups"]
+    assert torch.equal(ours["state"][0]["exp_avg"], theirs["state"][0]["exp_avg"])
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
@@ -43,9 +53,10 @@ def test_the_file_has_the_fields_that_older_files_have(tmp_path: Path) -> None:
     """Renaming one would make all checkpoints that people have useless."""
     save_checkpoint(checkpoint(), tmp_path / "last.pt")
     content = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert content["format"] == "bwcolor-checkpoint-1"
+    assert content["format"] == "bwcolor-checkpoint-2"
     assert content.keys() - {"format"} == {
-        "config", "step", "seconds", "cpu_seconds", "photos", "network", "ema", "optimizer",
+        "config", "data", "step", "photos", "seconds", "cpu_seconds", "best", "network", "ema", "mean_chroma",
+        "rarity", "others",
     }  # fmt: skip
     assert content["config"]["generator"] == "mobilenet-unet"
 
@@ -80,11 +91,17 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"format": "bwcolor-checkpoint-9"}])
+@pytest.mark.parametrize("content", [[1, 2], {"state_dict": {}}, {"format": 2}, torch.zeros(3)])
 def test_other_files_of_torch_are_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(TrainingInputError, match=r"other\.pt: not a checkpoint"):
         load_checkpoint(tmp_path / "other.pt")
+
+
+def test_another_version_is_named(tmp_path: Path) -> None:
+    torch.save({"format": "bwcolor-checkpoint-1"}, tmp_path / "old.pt")
+    with pytest.raises(TrainingInputError, match=r"old\.pt: a checkpoint of another version"):
+        load_checkpoint(tmp_path / "old.pt")
 
 
 @pytest.mark.parametrize("field", ["config", "ema"])
@@ -95,6 +112,17 @@ def test_a_checkpoint_without_a_field_is_refused(tmp_path: Path, field: str) -> 
     del content[field]
     torch.save(content, path)
     with pytest.raises(TrainingInputError, match=f"another version of bwcolor .*{field}"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", ["config", "top"])
+def test_a_checkpoint_with_a_field_too_many_is_refused(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "last.pt"
+    save_checkpoint(checkpoint(), path)
+    content = torch.load(path, weights_only=True)
+    (content["config"] if key == "config" else content)["decoder_widths"] = [8, 8, 8, 8]
+    torch.save(content, path)
+    with pytest.raises(TrainingInputError, match=r"last\.pt.*decoder_widths"):
         load_checkpoint(path)
 
 
@@ -124,13 +152,20 @@ def test_a_small_checkpoint_holds_the_average_alone(tmp_path: Path) -> None:
     whole = checkpoint()
     save_checkpoint(shrink(whole), tmp_path / "model.pt")
     small = load_checkpoint(tmp_path / "model.pt")
-    assert (small.network, small.optimizer) == ({}, None)
+    assert (small.network, small.others) == ({}, None)
     assert small.ema["0.weight"].dtype == torch.float16
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     load_weights(network, small.ema, tmp_path / "model.pt")
     for name, tensor in network.state_dict().items():
         assert torch.allclose(tensor, whole.ema[name], rtol=1e-3, atol=1e-6)
         assert tensor.dtype == whole.ema[name].dtype
+    for field in ("config", "data", "step", "photos", "seconds", "cpu_seconds", "best"):
+        assert getattr(small, field) == getattr(whole, field)
+
+
+def test_a_run_without_rare_colours_has_no_rarity(tmp_path: Path) -> None:
+    save_checkpoint(dataclasses.replace(checkpoint(), rarity=None), tmp_path / "last.pt")
+    assert load_checkpoint(tmp_path / "last.pt").rarity is None
 
 
 def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> None:

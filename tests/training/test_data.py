@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import threading
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,13 +46,91 @@ def test_broken_files_are_named_and_gray_ones_counted(photos: Path, tmp_path: Pa
     Image.new("RGB", (40, 40), (90, 91, 90)).save(photos / "nearly gray.png")
     photo_set, rejected = load_photos(photos, 176, tmp_path / "cache")
     assert len(photo_set) == 8
-    assert sorted(rejected.broken) == ["empty.png", str(Path("more", "broken.jpg"))]
+    assert sorted(rejected.broken) == ["empty.png", "more/broken.jpg"]
     assert rejected.gray == 2
+
+
+def test_photos_have_the_names_of_their_files(photos: Path, tmp_path: Path) -> None:
+    photo_set = loaded(photos, tmp_path)
+    assert photo_set.names == [
+        "0.bmp",
+        "2.bmp",
+        "4.bmp",
+        "6.bmp",
+        "more/1.bmp",
+        "more/3.bmp",
+        "more/5.bmp",
+        "more/7.bmp",
+    ]
+    for name, digest in zip(photo_set.names, photo_set.hashes, strict=True):
+        assert hashlib.sha256((photos / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", ["ünï 照片.BMP", "a\nb.bmp", os.fsdecode(b"latin-\xe9.bmp")])
+def test_names_may_be_odd(photos: Path, tmp_path: Path, name: str) -> None:
+    try:
+        (photos / "0.bmp").rename(photos / name)
+    except OSError:
+        pytest.skip("this disk refuses such a name")
+    for _ in range(2):  # decoded, and from the cache
+        assert name in loaded(photos, tmp_path).names
+
+
+def test_resource_forks_are_no_photos(photos: Path, tmp_path: Path) -> None:
+    (photos / "._0.bmp").write_bytes(b"what macOS keeps beside a file")
+    assert load_photos(photos, 176, tmp_path / "cache")[1].broken == []
+
+
+def test_a_folder_that_cannot_be_listed_is_named(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def closed(path: str) -> Any:
+        if str(path).endswith("more"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    photo_set, rejected = load_photos(photos, 176, tmp_path / "cache")
+    assert len(photo_set) == 4
+    assert rejected.broken == ["more/"]
+
+
+def test_each_file_is_read_once(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_and_remove(path: Path) -> bytes:
+        content = path.read_bytes()
+        path.unlink()
+        return content
+
+    expected = loaded(photos, tmp_path)
+    monkeypatch.setattr(data, "read_bytes", read_and_remove)
+    photo_set, rejected = load_photos(photos, 176, tmp_path / "other")
+    assert rejected.broken == []
+    assert photo_set.hashes == expected.hashes
+    assert np.array_equal(photo_set.pixels, expected.pixels)
+
+
+def test_progress_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "AT_ONCE", 3)
+    seen: list[tuple[int, int]] = []
+    load_photos(photos, 176, tmp_path / "cache", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 8), (6, 8), (8, 8)]
+
+
+def test_only_what_the_manifest_clears_is_taken(photos: Path, tmp_path: Path) -> None:
+    rows = "".join(f"more/{n}.bmp,{'yes' if n < 5 else 'unclear'}\n" for n in (1, 3, 5, 7))
+    (photos / "MANIFEST.csv").write_text(f"path,fit_for_training\n{rows}")
+    photo_set, rejected = load_photos(photos, 176, tmp_path / "cache", frozenset({"yes"}))
+    assert photo_set.names == ["more/1.bmp", "more/3.bmp"]
+    assert rejected.unfit == 6
+    (tmp_path / "other.csv").write_text("path,fit_for_training\nphotos/0.bmp,yes\n")
+    photo_set, _ = load_photos(photos, 176, tmp_path / "cache", frozenset({"yes"}), tmp_path / "other.csv")
+    assert photo_set.names == ["0.bmp"]
+    assert len(loaded(photos, tmp_path)) == 8
 
 
 def test_the_cache_is_used_again(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = loaded(photos, tmp_path)
-    monkeypatch.setattr(data, "read_rgb", lambda _: pytest.fail("decoded a second time"))
+    monkeypatch.setattr(data, "decode_rgb", lambda _: pytest.fail("decoded a second time"))
     second = loaded(photos, tmp_path)
     assert np.array_equal(first.pixels, second.pixels)
     assert np.array_equal(first.index, second.index)
@@ -70,11 +150,72 @@ def test_a_changed_file_makes_the_cache_void(photos: Path, tmp_path: Path) -> No
     assert hashlib.sha256(path.read_bytes()).hexdigest() in after.hashes
 
 
-def test_a_cache_that_lost_its_pixels_is_made_again(photos: Path, tmp_path: Path) -> None:
-    before = loaded(photos, tmp_path)
-    for path in (tmp_path / "cache").glob("*.u8"):
+@pytest.mark.parametrize("harm", ["no pixels", "half of the pixels", "no header", "half of the header"])
+def test_a_cache_that_lost_something_is_made_again(photos: Path, tmp_path: Path, harm: str) -> None:
+    before = loaded(photos, tmp_path).pixels.copy()
+    lost, pattern = harm.split()[0], {"pixels": "*.u8", "header": "*.json"}[harm.split()[-1]]
+    for path in (tmp_path / "cache").glob(pattern):
+        content = path.read_bytes()
         path.unlink()
-    assert np.array_equal(loaded(photos, tmp_path).pixels, before.pixels)
+        if lost == "half":
+            path.write_bytes(content[: len(content) // 2])
+    assert np.array_equal(loaded(photos, tmp_path).pixels, before)
+
+
+def cached(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "cache").iterdir()}
+
+
+def test_what_was_decoded_from_an_earlier_state_is_removed_but_stays_usable(photos: Path, tmp_path: Path) -> None:
+    before = loaded(photos, tmp_path)
+    pixels = before.pixels.copy()
+    old = cached(tmp_path)
+    (photos / "0.bmp").unlink()
+    assert len(loaded(photos, tmp_path)) == 7
+    assert len(cached(tmp_path)) == 2
+    assert not old & cached(tmp_path)
+    assert np.array_equal(before.pixels, pixels)  # the run that has it mapped goes on
+
+
+def test_other_sizes_choices_and_folders_are_left_alone(photos: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    (photos / "more" / "MANIFEST.csv").write_text("path,fit_for_training\n1.bmp,yes\n")
+    for change in range(2):
+        load_photos(photos, 176, cache)
+        load_photos(photos, 32, cache)
+        load_photos(photos / "more", 176, cache)
+        load_photos(photos / "more", 176, cache, frozenset({"yes"}))
+        assert len(cached(tmp_path)) == 8
+        (photos / "more" / "1.bmp").touch() if change else (photos / "more" / "3.bmp").unlink()
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(photos: Path, tmp_path: Path) -> None:
+    loaded(photos, tmp_path)
+    name = next(name for name in cached(tmp_path) if name.endswith(".u8"))
+    parts = [tmp_path / "cache" / f"{name}.part{number}" for number in (1, 2)]
+    for part in parts:
+        part.write_bytes(b"half of the photos")
+    os.utime(parts[0], (0, 0))
+    (photos / "0.bmp").unlink()
+    loaded(photos, tmp_path)
+    assert [part.exists() for part in parts] == [False, True]
+
+
+def test_two_may_decode_the_same_folder_at_once(photos: Path, tmp_path: Path) -> None:
+    results: list[PhotoSet] = []
+    threads = [threading.Thread(target=lambda: results.append(loaded(photos, tmp_path))) for _ in range(2)]
+    expected = load_photos(photos, 176, tmp_path / "other")[0]
+    with pytest.MonkeyPatch.context() as patch:
+        numbers = iter(range(100))  # threads stand for processes here
+        patch.setattr(os, "getpid", lambda: next(numbers) if threading.current_thread() in threads else 0)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(results) == 2
+    for result in results:
+        assert np.array_equal(result.pixels, expected.pixels)
+        assert result.names == expected.names
 
 
 def test_nothing_temporary_stays_in_the_cache(photos: Path, tmp_path: Path) -> None:
@@ -93,6 +234,24 @@ def test_a_folder_without_photos_is_a_sentence(tmp_path: Path, folder: str) -> N
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingInputError, match=rf"{folder}: no photos \(.*\.jpg"):
         load_photos(tmp_path / folder, 176, tmp_path / "cache")
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingInputError, match=r"cache: .*No space left on device.*BWCOLOR_CACHE"):
+        load_photos(photos, 176, tmp_path / "cache")
+    assert cached(tmp_path) == set()
+
+
+def test_a_file_in_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(TrainingInputError, match=r"photo\.jpg: can't be listed"):
+        load_photos(tmp_path / "photo.jpg", 176, tmp_path / "cache")
 
 
 def test_a_folder_of_gray_photos_is_a_sentence(tmp_path: Path) -> None:
@@ -174,3 +333,46 @@ def test_batches_take_only_the_photos_they_may(photos: Path, tmp_path: Path) -> 
     plain.index[:] = [(300 * n, 10, 10) for n in range(8)]
     seen = np.concatenate(list(islice(batches(plain, np.array([2, 5]), 32, 6, 0.5, 0, 0), 5)))
     assert set(np.unique(seen)) == {2, 5}
+
+
+def plain_photos(count: int) -> PhotoSet:
+    """Photos of 10 x 10 px whose every value is their number."""
+    index = np.array([(300 * n, 10, 10) for n in range(count)])
+    return PhotoSet(np.repeat(np.arange(count, dtype=np.uint8), 300), index, hashed(count).hashes)
+
+
+def test_weights_say_how_often_a_photo_is_taken() -> None:
+    weights = np.array([0.0, 1.0, 3.0, 8.0, 0.0])
+    source = batches(plain_photos(5), np.array([0, 1, 2, 4]), 32, 8, 0.5, 0, 0, weights)
+    seen = np.concatenate([batch[:, 0, 0, 0] for batch in islice(source, 100)])
+    counts = np.bincount(seen, minlength=5)
+    assert counts[[0, 3, 4]].tolist() == [0, 0, 0]  # weight 0, not among the numbers, weight 0
+    assert 2.4 < counts[2] / counts[1] < 3.7
+
+
+def test_weighted_batches_hold_no_photo_twice_while_there_are_enough() -> None:
+    weights = np.linspace(1, 2, 20)
+    for batch in islice(batches(plain_photos(20), np.arange(20), 32, 8, 0.5, 0, 0, weights), 20):
+        assert len(np.unique(batch[:, 0, 0, 0])) == 8
+
+
+def test_seed_and_step_decide_a_weighted_batch() -> None:
+    def some(first_step: int) -> list[NDArray[np.uint8]]:
+        return list(islice(batches(plain_photos(9), np.arange(9), 32, 4, 0.5, 1, first_step, np.arange(9.0)), 3))
+
+    assert np.array_equal(some(0)[2], some(2)[0])
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf]])
+def test_weights_that_make_no_sense_are_a_sentence(weights: list[float]) -> None:
+    with pytest.raises(TrainingInputError, match="weights of photos must be 0 or more"):
+        next(batches(plain_photos(2), np.arange(2), 32, 4, 0.5, 0, 0, np.array(weights)))
+
+
+@pytest.mark.parametrize(("count", "digest"), [(9, "e51fc88726ffd403"), (3, "dd7e1a2caa1c655f")])
+def test_batches_are_the_same_in_every_version(count: int, digest: str) -> None:
+    """So that a run goes on with a newer version as it would have with the old one. Crops that aren't resized."""
+    index = np.array([(4608 * n, 32, 48) for n in range(9)])
+    noise = PhotoSet(np.random.default_rng(0).integers(0, 256, 9 * 4608, dtype=np.uint8), index, hashed(9).hashes)
+    seen = np.stack(list(islice(batches(noise, np.arange(count), 32, 4, 1.0, 3, 5), 2)))
+    assert hashlib.sha256(seen.tobytes()).hexdigest()[:16] == digest

@@ -1,61 +1,48 @@
-"""Training runs: they learn, they stop and go on, they say what is wrong."""
+"""Training runs: what they do to weights, when, and what they leave behind."""
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
+import itertools
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from bwcolor_training import loop
-from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, shrink
+import toy_training
+from bwcolor_training import data, loop, state
+from bwcolor_training.checkpoint import load_checkpoint
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.errors import TrainingInputError
-from bwcolor_training.losses import LOSSES
-from bwcolor_training.progress import TrainingLog
-from torch import Tensor, distributed, nn
+from bwcolor_training.critic import PatchCritic
+from bwcolor_training.degrade import to_chroma, to_luma
+from bwcolor_training.validate import validate
+from torch import Tensor, nn
+from toy_training import EACH_STEP, GAME, PowerCut, Recorder, records, run
 
-EACH_STEP = 0.0  # as checkpoint_seconds: that much has passed after any step
-
-
-class PowerCut(Exception):
-    """Ends a run in its middle."""
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
-class Recorder(TrainingLog):
-    """A log that keeps every step's figures, and can cut the power before step `cut` is saved."""
+class Watcher(Recorder):
+    """A log that also keeps a copy of the generator's weights after each step; those before the first are at 0."""
 
-    def __init__(self, folder: Path, cut: int = 0) -> None:
-        super().__init__(folder, main=True, quiet=True)
-        self.cut = cut
-        self.losses: dict[int, float] = {}
-        self.rates: list[float] = []
+    network: nn.Module
 
-    def step(self, step: int, progress: float, loss: float, rate: float, seen: int, seconds: float) -> None:
-        super().step(step, progress, loss, rate, seen, seconds)
-        if step == self.cut:
-            raise PowerCut
-        self.losses[step] = loss
-        self.rates.append(rate)
+    def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int) -> None:
+        super().begin(network, config, data, step)
+        self.network = network
+        self.weights = {step: self.copy()}
 
+    def step(self, step: int, *figures: Any) -> None:
+        super().step(step, *figures)
+        self.weights[step] = self.copy()
 
-def run(photos: Path, out: Path, config: TrainConfig, *, cut: int = 0, resume: bool = False,
-        init_from: Path | None = None, minutes: float | None = None) -> Recorder:  # fmt: skip
-    log = Recorder(out, cut)
-    with log:
-        result = loop.train(photos, out, config, resume=resume, init_from=init_from, minutes=minutes, log=log)
-    assert result == out / "model.pt"
-    assert load_checkpoint(result).optimizer is None
-    return log
+    def copy(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
-
-def records(out: Path, key: str) -> list[dict[str, object]]:
-    lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [record for line in lines if key in (record := json.loads(line))]
+    def changed(self, step: int) -> set[str]:
+        """Names of what step `step` has changed."""
+        before, after = self.weights[step - 1], self.weights[step]
+        return {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
 
 
 def test_training_learns(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
@@ -78,165 +65,33 @@ def test_a_run_leaves_a_checkpoint_and_its_logs(photos: Path, small: TrainConfig
     for words in ("8 colour photos; 0 gray ones left out, 1 can't be read", "'broken.jpg'", "crops of 32 px, 4 a step",
                   "crops of 64 px, 2 a step", "step 40, 2 photos kept", "step 50, 2 photos kept"):  # fmt: skip
         assert text.count(words) == 1, words
-    (step,) = records(tmp_path / "out", "loss")
-    assert (step["step"], step["photos"]) == (50, 150)
-    assert step["loss"] == pytest.approx(sum(log.losses.values()) / 50)
+    until_validation, rest = records(tmp_path / "out", "train")
+    assert (until_validation["step"], until_validation["photos"]) == (40, 25 * 4 + 15 * 2)
+    assert until_validation["loss"] == pytest.approx(sum(log.losses[n] for n in range(1, 41)) / 40)
+    assert (rest["step"], rest["photos"]) == (50, 150)
+    assert rest["loss"] == pytest.approx(sum(log.losses[n] for n in range(41, 51)) / 10)
     assert [record["step"] for record in records(tmp_path / "out", "validation")] == [40, 50]
 
 
-def test_a_validation_at_the_last_step_is_done_once(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    run(photos, tmp_path / "out", dataclasses.replace(small, validate_steps=3))
+def test_a_validation_at_the_last_step_is_done_once(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", dataclasses.replace(tiny, validate_steps=3))
     assert [record["step"] for record in records(tmp_path / "out", "validation")] == [3, 6]
 
 
-def test_the_learning_rate_warms_up_and_falls(small: TrainConfig) -> None:
-    config = dataclasses.replace(small, learning_rate=1.0, warmup=4, final_lr=0.1)
-    rates = [loop._learning_rate(config, progress, step) for progress, step in ((0, 0), (0, 3), (0.5, 50), (1, 99))]
-    assert rates == pytest.approx([0.25, 1.0, 0.55, 0.1])
-
-
-def test_the_encoder_learns_slower_and_warms_up_longer(small: TrainConfig) -> None:
-    config = dataclasses.replace(small, learning_rate=1.0, final_lr=1.0, encoder_lr=0.5, encoder_warmup=0.1)
-    network = nn.ModuleDict({"head": nn.Linear(2, 3), "encoder": nn.Linear(5, 7)})
-    optimizer = loop._optimizer(network, config)
-    state = loop.Run(config, Path("last.pt"), 1, network, network, optimizer, 50, 0, 0.0, 0.0, 0.0)
-    for progress, encoder_rate in ((0.0, 0.0), (0.05, 0.25), (0.1, 0.5), (0.9, 0.5)):
-        assert loop._set_learning_rates(state, progress) == pytest.approx(1.0)
-        rates = {p.shape: group["lr"] for group in optimizer.param_groups for p in group["params"]}
-        assert rates[network["head"].weight.shape] == pytest.approx(1.0)
-        assert rates[network["encoder"].weight.shape] == pytest.approx(encoder_rate)
-    state.config = dataclasses.replace(config, encoder_warmup=0.0)
-    loop._set_learning_rates(state, 0.0)
-    assert optimizer.param_groups[1]["lr"] == pytest.approx(0.5)
-
-
-def test_stages_take_their_shares(small: TrainConfig) -> None:
-    config = dataclasses.replace(small, sizes=(32, 64, 96), batches=(4, 4, 4), shares=(0.6, 0.25, 0.15))
-    assert [loop._stage(config, p) for p in (0, 0.59, 0.61, 0.84, 0.86, 0.999, 1.1)] == [0, 0, 1, 1, 2, 2, 2]
-
-
-def test_a_resumed_run_goes_on_as_if_never_stopped(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    straight = run(photos, tmp_path / "straight", small)
-    config = dataclasses.replace(small, checkpoint_seconds=EACH_STEP)
-    with pytest.raises(PowerCut):
-        run(photos, tmp_path / "cut", config, cut=4)
-    assert load_checkpoint(tmp_path / "cut" / "last.pt").step == 3
-    resumed = run(photos, tmp_path / "cut", config, resume=True)
-
-    assert list(resumed.losses) == [4, 5, 6]
-    assert resumed.losses == pytest.approx({n: straight.losses[n] for n in (4, 5, 6)}, rel=1e-4)
-    assert resumed.rates == pytest.approx(straight.rates[3:])
-    ours, theirs = (load_checkpoint(tmp_path / name / "last.pt") for name in ("cut", "straight"))
-    assert (ours.step, ours.photos) == (6, 24)
-    for name, tensor in ours.ema.items():
-        assert torch.allclose(tensor, theirs.ema[name], rtol=1e-3, atol=1e-5), name
-
-
-def test_resume_takes_the_settings_of_the_checkpoint(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    run(photos, tmp_path / "out", dataclasses.replace(small, steps=2))
-    assert not run(photos, tmp_path / "out", TrainConfig(), resume=True).losses, "it was finished"
-    assert load_checkpoint(tmp_path / "out" / "last.pt").config.steps == 2
-
-
-def test_a_run_that_is_there_is_not_started_again(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "last.pt").write_bytes(b"hours of work")
-    with pytest.raises(TrainingInputError, match=r"last\.pt exists: add --resume"):
-        run(photos, tmp_path / "out", small)
-    assert (tmp_path / "out" / "last.pt").read_bytes() == b"hours of work"
-
-
-def test_resume_without_a_checkpoint_is_a_sentence(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(TrainingInputError, match=r"last\.pt: no such checkpoint"):
-        run(photos, tmp_path / "out", small, resume=True)
-
-
-def finished(photos: Path, small: TrainConfig, out: Path) -> Checkpoint:
-    run(photos, out, dataclasses.replace(small, steps=1))
-    return load_checkpoint(out / "last.pt")
-
-
-def test_another_run_starts_from_small_weights(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    first = finished(photos, small, tmp_path / "first")
-    save_checkpoint(shrink(first), tmp_path / "model.pt")
-    still = dataclasses.replace(small, steps=1, learning_rate=0.0)
-    run(photos, tmp_path / "second", still, init_from=tmp_path / "model.pt")
-    second = load_checkpoint(tmp_path / "second" / "last.pt")
-    assert torch.allclose(second.network["head.0.weight"], first.ema["head.0.weight"], rtol=1e-3)
-    assert second.photos == first.photos + 4, "what the first weights cost is counted"
-    assert second.cpu_seconds > first.cpu_seconds
-
-
-def test_small_weights_cannot_be_resumed(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    first = finished(photos, small, tmp_path / "out")
-    save_checkpoint(shrink(first), tmp_path / "out" / "last.pt")
-    with pytest.raises(TrainingInputError, match="holds weights only: use it with --init-from"):
-        run(photos, tmp_path / "out", small, resume=True)
-
-
-def test_weights_of_another_network_are_a_sentence(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    first = finished(photos, small, tmp_path / "first")
-    wider = dataclasses.replace(first.config, decoder_widths=(32, 16, 8, 8))  # not what the weights were made for
-    save_checkpoint(dataclasses.replace(first, config=wider), tmp_path / "model.pt")
-    with pytest.raises(TrainingInputError, match=r"model\.pt.*another network"):
-        run(photos, tmp_path / "second", small, init_from=tmp_path / "model.pt")
-
-
-@pytest.mark.parametrize("kind", ["loss", "gradient"])
-def test_numbers_that_are_none_stop_the_run_before_they_are_saved(
-    photos: Path, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    calls = 0
-
-    def sick(predicted: Tensor, truth: Tensor, config: TrainConfig) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls < 3:
-            return predicted.square().mean()
-        return predicted.mean() * float("nan") if kind == "loss" else (predicted * 0).abs().sqrt().mean()
-
-    monkeypatch.setitem(LOSSES, "sick", sick)
-    config = dataclasses.replace(small, loss="sick", checkpoint_seconds=EACH_STEP)
-    with pytest.raises(TrainingInputError, match=r"not finite at step 2.*last\.pt holds the last good state"):
-        run(photos, tmp_path / "out", config)
-    last = load_checkpoint(tmp_path / "out" / "last.pt")
-    assert last.step == 2
-    assert all(torch.isfinite(t).all() for t in last.network.values())
-
-
-def test_a_run_that_fails_at_once_does_not_point_to_a_checkpoint(
-    photos: Path, small: TrainConfig, tmp_path: Path
-) -> None:
-    with pytest.raises(TrainingInputError, match=r"Start again with a lower --set learning_rate"):
-        run(photos, tmp_path / "out", dataclasses.replace(small, learning_rate=1e6))
-    assert not (tmp_path / "out" / "last.pt").exists()
-
-
-def test_no_photo_left_to_train_on_is_a_sentence(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(TrainingInputError, match="all 8 photos fell into the validation share"):
-        run(photos, tmp_path / "out", dataclasses.replace(small, validation=1.0))
-
-
-def test_no_photo_to_validate_on_is_logged(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    run(photos, tmp_path / "out", dataclasses.replace(small, steps=1, validation=0.0))
+def test_no_photo_to_validate_on_is_logged(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", dataclasses.replace(tiny, steps=1, validation=0.0))
     assert "no photo fell into the validation share" in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
 
 
-def test_a_time_budget_ends_the_run(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    log = run(photos, tmp_path / "out", small, minutes=1 / 60)
+def test_a_time_budget_ends_the_run(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    log = run(photos, tmp_path / "out", tiny, minutes=1 / 60)
     checkpoint = load_checkpoint(tmp_path / "out" / "last.pt")
     assert checkpoint.step == len(log.losses) >= 1
     assert 1 <= checkpoint.seconds < 60
-    assert log.rates[-1] < small.learning_rate
+    assert log.rates[-1] < tiny.learning_rate
 
 
-@pytest.mark.parametrize("minutes", [0.0, -1.0])
-def test_no_time_is_a_sentence(photos: Path, small: TrainConfig, tmp_path: Path, minutes: float) -> None:
-    with pytest.raises(TrainingInputError, match="--minutes must be more than 0"):
-        run(photos, tmp_path / "out", small, minutes=minutes)
-
-
-def test_no_thread_stays_behind(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
+def test_no_thread_stays_behind(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
     seen: set[str] = set()
 
     class Spy(Recorder):
@@ -244,49 +99,160 @@ def test_no_thread_stays_behind(photos: Path, small: TrainConfig, tmp_path: Path
             seen.update(thread.name for thread in threading.enumerate())
             raise PowerCut
 
-    with Spy(tmp_path / "out") as log, pytest.raises(PowerCut):
-        loop.train(photos, tmp_path / "out", small, resume=False, init_from=None, minutes=None, log=log)
+    with pytest.raises(PowerCut):
+        run(photos, tmp_path / "out", tiny, log=Spy(tmp_path / "out"))
     assert "next batches" in seen
     assert "next batches" not in {thread.name for thread in threading.enumerate()}
 
 
-@pytest.mark.skipif(not distributed.is_available(), reason="this torch is built without torch.distributed")
-def test_two_processes_train_as_one_and_speak_once(photos: Path, tmp_path: Path) -> None:
-    """Until the time is up, which both must see at the same step."""
-    settings = ("encoder=none", "decoder_widths=[16,16,8,8]", "skip_widths=[8,8,8,8]", "sizes=[32]", "batches=[4]",
-                "shares=[1.0]", "validation=0.3")  # fmt: skip
-    result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         "-m", "bwcolor", "train", str(photos), "--out", str(tmp_path / "out"), "--minutes", "0.03", "--threads", "1",
-         *(word for setting in settings for word in ("--set", setting))],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=300,
+def test_a_frozen_encoder_stays_as_it_is_and_then_learns(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        small, generator="resnet18-upsampler", widths=(16, 8, 8), steps=4, freeze_encoder=0.5, encoder_warmup=0.0,
+        weight_decay=0.1,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("is ready for") == 1
-    text = (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
-    assert text.count("8 colour photos") == 1
-    assert text.count("crops of 32 px, 8 a step") == 1
-    checkpoint = load_checkpoint(tmp_path / "out" / "last.pt")
-    assert checkpoint.step >= 1
-    assert checkpoint.photos == 8 * checkpoint.step
+    log = Watcher(tmp_path / "out")
+    run(photos, tmp_path / "out", config, log=log)
+    encoder = {name for name in log.weights[0] if name.startswith("encoder.")}
+    assert any(name.endswith("running_var") for name in encoder)
+    for step in (1, 2):
+        assert log.changed(step) == log.weights[0].keys() - encoder
+    for step in (3, 4):
+        assert log.changed(step) == log.weights[0].keys()
 
 
-def test_the_network_of_init_from_is_kept(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    """Weights trained with TensorFlow's padding and input scale must not run under torchvision's."""
-    run(photos, tmp_path / "first", small)
-    other = dataclasses.replace(small, convention="torchvision", decoder_widths=(32, 16, 8, 8), seed=3)
-    run(photos, tmp_path / "second", other, init_from=tmp_path / "first" / "model.pt")
-    config = load_checkpoint(tmp_path / "second" / "last.pt").config
-    assert (config.convention, config.decoder_widths) == (small.convention, small.decoder_widths)
-    assert config.seed == 3
+def test_the_critic_joins_when_its_time_has_come(
+    photos: Path, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    critics: list[PatchCritic] = []
+
+    def build_critic(config: TrainConfig) -> PatchCritic:
+        critics.append(PatchCritic(config.critic_width, config.critic_levels))
+        return critics[0]
+
+    class Log(Watcher):
+        def copy(self) -> dict[str, Tensor]:
+            return super().copy() | {f"critic.{name}": t.clone() for name, t in critics[0].state_dict().items()}
+
+    monkeypatch.setattr(state, "build_critic", build_critic)
+    config = dataclasses.replace(tiny, steps=4, gan_start=0.5, **GAME)
+    log = Log(tmp_path / "out")
+    run(photos, tmp_path / "out", config, log=log)
+    names = {name for name in log.weights[0] if name.startswith("critic.")}
+    for step in (1, 2):
+        assert set(log.parts[step]) == {"l1"}
+        assert log.losses[step] == pytest.approx(log.parts[step]["l1"])
+        assert not log.changed(step) & names
+    for step in (3, 4):
+        assert set(log.parts[step]) == {"critic", "l1", "bce"}
+        assert log.losses[step] == pytest.approx(log.parts[step]["l1"] + 0.1 * log.parts[step]["bce"])
+        assert log.changed(step) >= names
 
 
-def test_minutes_belong_to_the_run_that_is_resumed(photos: Path, small: TrainConfig, tmp_path: Path) -> None:
-    run(photos, tmp_path / "out", small, minutes=1 / 60)
-    before = load_checkpoint(tmp_path / "out" / "last.pt")
-    assert before.config.minutes == 1 / 60
-    run(photos, tmp_path / "out", small, resume=True)
-    assert load_checkpoint(tmp_path / "out" / "last.pt").step == before.step, "its time was over"
-    run(photos, tmp_path / "out", small, resume=True, minutes=2 / 60)
-    assert load_checkpoint(tmp_path / "out" / "last.pt").step > before.step
+@pytest.mark.parametrize("game", ["bce", "hinge"])
+def test_the_critic_learns_and_teaches_the_generator(
+    photos: Path, tiny: TrainConfig, tmp_path: Path, game: str
+) -> None:
+    """A critic whose verdicts don't count learns to tell; a generator that hears nothing else moves."""
+    config = dataclasses.replace(tiny, steps=30, learning_rate=3e-3, weight_decay=0.0, precision="fp32", **GAME)
+    deaf = run(photos, tmp_path / "deaf", dataclasses.replace(config, losses={"l1": 1e-6, game: 0.0}))
+    verdicts = [parts["critic"] for parts in deaf.parts.values()]
+    assert np.mean(verdicts[-5:]) < 0.6 * np.mean(verdicts[:2])
+
+    log = Watcher(tmp_path / "taught")
+    run(photos, tmp_path / "taught", dataclasses.replace(config, steps=1, losses={"l1": 0.0, game: 1.0}), log=log)
+    assert {name for name, _ in log.network.named_parameters()} <= log.changed(1)
+
+
+@pytest.mark.parametrize("ema", [0.25, 0.999])
+def test_the_average_follows_the_weights(photos: Path, tiny: TrainConfig, tmp_path: Path, ema: float) -> None:
+    """Slower and slower, down to `ema`: the first weights, which are random, must not stay in it."""
+    config = dataclasses.replace(tiny, ema=ema, learning_rate=0.01)
+    log = Watcher(tmp_path / "out")
+    run(photos, tmp_path / "out", config, log=log)
+    expected = log.weights[0]["head.weight"]
+    for step in range(6):
+        keep = min(ema, (1 + step) / (10 + step))
+        expected = keep * expected + (1 - keep) * log.weights[step + 1]["head.weight"]
+    last = load_checkpoint(tmp_path / "out" / "last.pt")
+    assert torch.allclose(last.ema["head.weight"], expected, atol=1e-6)
+    assert not torch.allclose(last.ema["head.weight"], last.network["head.weight"], atol=1e-6)
+    assert torch.equal(last.ema["downs.0.1.num_batches_tracked"], torch.tensor(6))
+
+
+def test_the_best_weights_are_kept(
+    photos: Path, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validations after steps 1 to 4 that find 3, 1, 2 and 1; then the run goes on and finds 0.5 at step 6."""
+    found = iter([3.0, 1.0, 2.0, 1.0, 7.0, 0.5])
+
+    def scripted(*arguments: Any, **more: Any) -> Any:
+        result = validate(*arguments, **more)
+        assert result is not None
+        return dataclasses.replace(result, loss=next(found))
+
+    monkeypatch.setattr(loop, "validate", scripted)
+    config = dataclasses.replace(tiny, validate_steps=1, checkpoint_seconds=EACH_STEP)
+    with pytest.raises(PowerCut):
+        run(photos, tmp_path / "out", config, cut=5)
+    best = load_checkpoint(tmp_path / "out" / "best.pt")
+    assert (best.step, best.best, best.others) == (2, 1.0, None)
+    assert load_checkpoint(tmp_path / "out" / "last.pt").best == 1.0
+    run(photos, tmp_path / "out", config, resume=True)
+    assert load_checkpoint(tmp_path / "out" / "best.pt").step == 6
+    assert load_checkpoint(tmp_path / "out" / "last.pt").best == 0.5
+
+
+def test_a_last_validation_counts_for_the_best_of_a_longer_run(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", dataclasses.replace(tiny, validate_steps=4))
+    found = [record["loss"] for record in records(tmp_path / "out", "validation")]
+    assert len(found) == 2
+    assert load_checkpoint(tmp_path / "out" / "last.pt").best == min(found)
+
+
+def test_prepared_batches_hold_the_truth_beside_what_the_network_sees(tiny: TrainConfig) -> None:
+    rgb = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    photos = rgb.permute(0, 3, 1, 2) / 255
+    untouched = dataclasses.replace(tiny, **toy_training.UNTOUCHED)
+    gray, truth = loop.prepare(rgb, untouched, torch.Generator())
+    assert torch.allclose(gray, to_luma(photos))
+    assert torch.allclose(truth.luma, to_luma(photos))
+    assert torch.allclose(truth.chroma, to_chroma(photos))
+    strengths: dict[str, Any] = {"film_share": 1.0, "tone_jitter": 0.5, "grain": 20.0}
+    for name, strength in strengths.items():
+        gray, truth = loop.prepare(rgb, dataclasses.replace(untouched, **{name: strength}), torch.Generator())
+        assert (gray - truth.luma).abs().max() > 0.02, name
+        assert torch.allclose(truth.luma, to_luma(photos))
+        assert torch.allclose(truth.chroma, to_chroma(photos))
+
+
+@pytest.mark.parametrize("crops", ["random", "always the same"])
+def test_steps_draw_differently_and_each_step_always_the_same(
+    photos: Path, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crops: str
+) -> None:
+    """A network that can't learn: its loss only depends on what is drawn, of crops and of film."""
+    config = dataclasses.replace(tiny, learning_rate=0.0, **toy_training.UNTOUCHED)
+    if crops == "always the same":
+        config = dataclasses.replace(config, film_share=1.0, grain=20.0)
+        some = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
+        monkeypatch.setattr(data, "batches", lambda *_: itertools.repeat(some))
+    first, again = (run(photos, tmp_path / name, config) for name in ("first", "again"))
+    assert first.losses == again.losses
+    assert len(set(first.losses.values())) == 6
+
+
+def test_threads_are_as_many_as_asked_for(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    source = loop.Source(str(photos), tmp_path / "cache")
+    try:
+        with Recorder(tmp_path / "out") as log:
+            loop.train(source, tmp_path / "out", dataclasses.replace(tiny, steps=1), resume=False,
+                       init_from=None, minutes=None, log=log, device="cpu", threads=3)  # fmt: skip
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert "training on: CPU, 3 threads" in (tmp_path / "out" / "train.log").read_text(encoding="utf-8")
+
+
+def test_the_model_says_what_it_was_trained_on(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", dataclasses.replace(tiny, steps=1))
+    assert load_checkpoint(tmp_path / "out" / "model.pt").data == "6 photos of the folder 'photos'"

@@ -10,6 +10,7 @@ from bwcolor_training.mobilenet_unet import (
     SKIP_BLOCKS,
     TENSORFLOW,
     TORCHVISION,
+    WIDTHS,
     EncoderConvention,
     MobileNetV2Encoder,
     MobileUNet,
@@ -179,3 +180,34 @@ def test_the_generator_treats_photos_of_a_batch_separately() -> None:
     network = MobileUNet(TENSORFLOW, (16, 16, 8, 8), (8, 8, 8, 8)).eval()
     batch = torch.rand(3, 1, 64, 64)
     assert_allclose(network(batch)[1:2], network(batch[1:2]), atol=1e-5)
+
+
+@torch.no_grad()
+def test_any_other_number_of_outputs_are_plain_values() -> None:
+    torch.manual_seed(0)
+    network = MobileUNet(TENSORFLOW, (16, 16, 8, 8), (8, 8, 8, 8), outputs=5).eval()
+    luma = torch.rand(1, 1, 32, 32)
+    logits = network(luma)
+    assert logits.shape == (1, 5, 32, 32)
+    network.scale = 0.1
+    assert_allclose(network(luma), 0.1 * logits, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("widths", "skips", "words"),
+    [
+        ((16, 16, 8), (8, 8, 8, 8), "4 numbers"),
+        ((16, 16, 8, 8), (8, 8, 8, 0), "4 numbers"),
+        ((18, 16, 8, 8), (8, 8, 8, 8), "multiple of 4"),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused(widths: tuple[int, ...], skips: tuple[int, ...], words: str) -> None:
+    with pytest.raises(TrainingInputError, match=words):
+        MobileUNet(TENSORFLOW, widths, skips)
+
+
+def test_widths_that_are_left_out_are_its_own() -> None:
+    network = MobileUNet(TENSORFLOW)
+    weights = network.state_dict()
+    assert len(weights["bottom.0.weight"]) == WIDTHS[0]
+    assert [len(weights[f"ups.{level}.convs.0.weight"]) for level in range(4)] == list(WIDTHS)

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
+from bwcolor_training import colours
 from bwcolor_training.config import TrainConfig
+from bwcolor_training.critic import PatchCritic
 from bwcolor_training.errors import TrainingInputError
-from bwcolor_training.losses import LOSSES, Loss
 from bwcolor_training.mobilenet_unet import (
     CONVENTIONS,
     TORCHVISION,
@@ -15,16 +16,19 @@ from bwcolor_training.mobilenet_unet import (
     load_npz_encoder,
     load_torchvision_encoder,
 )
+from bwcolor_training.pix2pix import PIX2PIX_WIDTHS, Pix2PixUNet
+from bwcolor_training.resnet18 import UNET_WIDTHS, UPSAMPLER_WIDTHS, ResNetUNet, ResNetUpsampler, load_resnet18
+from bwcolor_training.unet import CLASSIC_WIDTHS, ClassicUNet
 
 
-def build_mobile_unet(config: TrainConfig, pretrained: bool) -> MobileUNet:
+def build_mobile_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:
     """The default generator; `pretrained` fills its encoder as `config.encoder` says."""
     if config.convention not in CONVENTIONS:
         raise TrainingInputError(
             f"convention {config.convention!r} is unknown. Known: {', '.join(sorted(CONVENTIONS))}."
         )
     convention = TORCHVISION if config.encoder == "torchvision" else CONVENTIONS[config.convention]
-    network = MobileUNet(convention, config.decoder_widths, config.skip_widths)
+    network = MobileUNet(convention, config.widths, config.skip_widths, outputs=outputs)
     if not pretrained or config.encoder == "none":
         return network
     if config.encoder == "torchvision":
@@ -48,18 +52,84 @@ def _download_mobilenet() -> nn.Module:
     return features
 
 
-GENERATORS: dict[str, Callable[[TrainConfig, bool], nn.Module]] = {"mobilenet-unet": build_mobile_unet}
+def build_classic_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:
+    """A U-Net without a pretrained part."""
+    return ClassicUNet(config.widths or CLASSIC_WIDTHS, config.upsampling, outputs=outputs)
+
+
+def build_pix2pix_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:
+    """The generator of pix2pix, which has no pretrained part."""
+    return Pix2PixUNet(config.widths or PIX2PIX_WIDTHS, outputs=outputs)
+
+
+def build_resnet18_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:
+    """A U-Net on ResNet-18, filled as `config.encoder` says."""
+    network = ResNetUNet(config.widths or UNET_WIDTHS, outputs=outputs)
+    if pretrained and config.encoder != "none":
+        load_resnet18(network.encoder, config.encoder)
+    return network
+
+
+def build_resnet18_upsampler(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:
+    """The first stages of ResNet-18, filled as `config.encoder` says, and up-sampling convolutions."""
+    network = ResNetUpsampler(config.widths or UPSAMPLER_WIDTHS, outputs=outputs)
+    if pretrained and config.encoder != "none":
+        load_resnet18(network.encoder, config.encoder)
+    return network
+
+
+GENERATORS: dict[str, Callable[[TrainConfig, bool, int], nn.Module]] = {
+    "classic-unet": build_classic_unet,
+    "mobilenet-unet": build_mobile_unet,
+    "pix2pix-unet": build_pix2pix_unet,
+    "resnet18-unet": build_resnet18_unet,
+    "resnet18-upsampler": build_resnet18_upsampler,
+}
 
 
 def build_generator(config: TrainConfig, pretrained: bool) -> nn.Module:
-    """The network that a recipe names; raises TrainingInputError for an unknown name."""
+    """The network that a recipe names: luma N1HW in 0..1 -> what its head gives; see `decode`.
+
+    Height and width must be multiples of its `stride`. Raises TrainingInputError for an unknown name
+    or for sizes that don't fit.
+    """
     if config.generator not in GENERATORS:
         raise TrainingInputError(f"generator {config.generator!r} is unknown. Known: {', '.join(sorted(GENERATORS))}.")
-    return GENERATORS[config.generator](config, pretrained)
+    outputs = 2 if config.head == "chroma" else len(colours.bin_centres())
+    network = GENERATORS[config.generator](config, pretrained, outputs)
+    for size in (*config.sizes, config.validation_size):
+        if size % stride(network):
+            raise TrainingInputError(
+                f"sizes and validation_size must be multiples of {stride(network)} for {config.generator}, not {size}."
+            )
+    return network
 
 
-def build_loss(config: TrainConfig) -> Loss:
-    """The loss that a recipe names; raises TrainingInputError for an unknown name."""
-    if config.loss not in LOSSES:
-        raise TrainingInputError(f"loss {config.loss!r} is unknown. Known: {', '.join(sorted(LOSSES))}.")
-    return LOSSES[config.loss]
+def stride(generator: nn.Module) -> int:
+    """px; what height and width of a generator's input must be multiples of."""
+    value = generator.stride
+    assert isinstance(value, int)
+    return value
+
+
+def decode(raw: Tensor, luma: Tensor, config: TrainConfig) -> Tensor:
+    """What a generator's head gives -> chroma N2HW, Cb and Cr in -0.5..0.5. luma: N1HW in 0..1, of the input."""
+    if config.head == "chroma":
+        return raw
+    return colours.ab_to_chroma(luma, colours.annealed_mean(raw, config.temperature))
+
+
+def colorizer(generator: nn.Module, config: TrainConfig) -> nn.Module:
+    """The generator and its decoding as one module: luma N1HW in 0..1 -> chroma N2HW in -0.5..0.5."""
+    return generator if config.head == "chroma" else colours.AnnealedMean(generator, config.temperature)
+
+
+def build_critic(config: TrainConfig) -> PatchCritic:
+    """The critic of the adversarial losses; raises TrainingInputError when crops are too small for a verdict."""
+    critic = PatchCritic(config.critic_width, config.critic_levels)
+    if min(config.sizes) < critic.smallest:
+        raise TrainingInputError(
+            f"sizes must be {critic.smallest} or more with critic_levels={config.critic_levels},"
+            f" not {min(config.sizes)}."
+        )
+    return critic

@@ -13,26 +13,34 @@ from torch import nn
 from bwcolor_training.config import TrainConfig, from_mapping
 from bwcolor_training.errors import TrainingInputError
 
-FORMAT = "bwcolor-checkpoint-1"
+KIND = "bwcolor-checkpoint-"
+FORMAT = KIND + "2"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
     """State of a run after `step` steps.
 
-    network: weights as trained. ema: their moving average, which export uses. optimizer: None in a
-    file that was made small to start another run from. seconds: wall time of training so far,
-    cpu_seconds: processor time over all processes, photos: training crops seen.
+    data: a sentence on the photos. photos: training crops seen. seconds: wall time of training so far,
+    cpu_seconds: processor time over all processes. best: smallest validation loss so far. network: weights as
+    trained. ema: their moving average, which export uses. mean_chroma: (2,), Cb and Cr in -0.5..0.5, mean of the
+    photos to train on. rarity: (Q,), what each colour class weighs, or None where the losses don't ask.
+    others: state of optimisers, critic and loss scaler; None in a file that was made small to start another
+    run from.
     """
 
     config: TrainConfig
+    data: str
     step: int
+    photos: int
     seconds: float
     cpu_seconds: float
-    photos: int
+    best: float
     network: dict[str, torch.Tensor]
     ema: dict[str, torch.Tensor]
-    optimizer: dict[str, Any] | None
+    mean_chroma: torch.Tensor
+    rarity: torch.Tensor | None
+    others: dict[str, Any] | None
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -61,8 +69,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise TrainingInputError(f"{path}: can't be read ({error.strerror}).") from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:  # torch's ways
         raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train, or damaged.") from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+    if not isinstance(content, dict) or not str(content.get("format")).startswith(KIND):
         raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train.")
+    if content.pop("format") != FORMAT:
+        raise TrainingInputError(f"{path}: a checkpoint of another version of bwcolor.")
     try:
         config = from_mapping(content.pop("config"), str(path))
         return Checkpoint(config=config, **content)
@@ -81,4 +91,4 @@ def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], path: Pat
 def shrink(checkpoint: Checkpoint) -> Checkpoint:
     """The moving average alone, in fp16: small enough to publish, enough to start another run."""
     half = {name: t.half() if t.is_floating_point() else t for name, t in checkpoint.ema.items()}
-    return dataclasses.replace(checkpoint, network={}, ema=half, optimizer=None)
+    return dataclasses.replace(checkpoint, network={}, ema=half, others=None)

@@ -1,11 +1,13 @@
-"""Photos to train on: found, decoded once into memory or a cache file, split, cropped to batches."""
+"""Photos to train on: found, decoded once into a memory-mapped file, split, cropped to batches."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -13,24 +15,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bwcolor.errors import PhotoError
-from bwcolor.photo import EXTENSIONS, read_rgb
+from bwcolor.photo import EXTENSIONS, decode_rgb, read_bytes
+from bwcolor_training import manifest as manifests
 from bwcolor_training.errors import TrainingInputError
 
 GRAY_CHROMA = 3.0  # mean |Cb| + |Cr| in 8-bit levels below which a photo counts as gray
 MAX_ASPECT = 2.0  # longer photos are cropped in the middle: their ends would be seen too rarely
+FORMAT = 2  # of the decoded files; counted up when what is in them changes
+AT_ONCE = 256  # photos that are decoded between two looks at what came out: bounds memory, and Ctrl-C is heard
+ABANDONED = 24 * 3600  # seconds after which a half-written file belongs to a process that was killed
+
+Numbers = NDArray[np.int64]  # (N,) of photos in a PhotoSet
+Decoded = tuple[NDArray[np.uint8], str]  # a photo (height, width, 3), RGB, and the SHA-256 of its file, hex
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoSet:
-    """Decoded photos in one flat memory map.
+    """Decoded photos, one after the other.
 
-    pixels: uint8, photo after photo, each height x width x 3, RGB. index: int64 (N, 3) of offset,
-    height, width. hashes: SHA-256 of each file's bytes, hex.
+    pixels: flat uint8, photo after photo, each height x width x 3, RGB. index: int64 (N, 3) of offset,
+    height, width. hashes: SHA-256 of each file's bytes, hex. names: of the files below their folder, "/" between parts.
+
+    The pixels of files lie in a memory map. As long as memory is free, the system keeps all of it there (shared by
+    all processes that train on it, and by the next run); when it is not, pages are read again as they are needed.
     """
 
     pixels: NDArray[np.uint8]
     index: NDArray[np.int64]
     hashes: list[str]
+    names: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -43,78 +56,191 @@ class PhotoSet:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """How many files were left out of a PhotoSet: unreadable ones by name, gray ones by count."""
+    """What was left out of a PhotoSet: unreadable files and folders by name, the others by count.
+
+    gray: photos without colour. unfit: photos that the manifest does not clear for training.
+    """
 
     broken: list[str]
     gray: int
+    unfit: int = 0
 
 
-def load_photos(folder: Path, short_side: int, cache: Path) -> tuple[PhotoSet, Rejected]:
-    """Decodes every photo below `folder` once, reduced to `short_side` px, into files at `cache`.
+def load_photos(folder: Path, short_side: int, cache: Path, fit: frozenset[str] | None = None,
+                manifest: Path | None = None, progress: Callable[[int, int], None] | None = None,
+                ) -> tuple[PhotoSet, Rejected]:  # fmt: skip
+    """Decodes every photo below `folder` once, reduced to `short_side` px, into files in `cache`.
 
-    A cache made from the same files (names, sizes, times) is used again. Raises TrainingInputError
-    when no colour photo is found.
+    Files made from the same photos (names, sizes, times) are used again, also by other runs. fit: take only photos
+    whose row in `manifest` (by default the one that belongs to the folder) has one of these values in its column
+    fit_for_training. progress: is told how many photos are decoded, of how many. Raises TrainingInputError.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    files, broken = _find(folder)
     if not files:
-        raise TrainingInputError(f"{folder}: no photos ({', '.join(sorted(EXTENSIONS))}) found there.")
-    state = [(str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    key = hashlib.sha256(json.dumps([short_side, GRAY_CHROMA, state]).encode()).hexdigest()
-    header = cache / f"photos-{key[:16]}.json"
-    data = cache / f"photos-{key[:16]}.u8"
-    if not (header.exists() and data.exists()):
+        unreadable = f" Can't be listed: {', '.join(broken[:3])}." if broken else ""
+        raise TrainingInputError(f"{folder}: no photos ({', '.join(sorted(EXTENSIONS))}) found there.{unreadable}")
+    chosen = files if fit is None else manifests.cleared(files, folder, fit, manifest)
+    target = _Target.of(folder, chosen, short_side, fit, cache)
+    loaded = target.load()
+    if loaded is None:
         try:
-            _decode_all(files, folder, short_side, header, data)
+            _decode_all(chosen, folder, short_side, target, progress)
         except OSError as error:
             raise TrainingInputError(
-                f"{cache}: decoded photos can't be kept there ({error.strerror}); free some space or change --out."
+                f"{cache}: decoded photos can't be kept there ({error.strerror}); free some space,"
+                " or name another folder in the environment variable BWCOLOR_CACHE."
             ) from error
-    meta = json.loads(header.read_text(encoding="utf-8"))
-    rejected = Rejected(meta["broken"], meta["gray"])
-    if not meta["index"]:
+        loaded = target.load()
+        if loaded is None:
+            raise TrainingInputError(f"{target.data}: was removed or cut off while it was made; run again.")
+        target.remove_older()
+    photos, rejected = loaded
+    rejected = Rejected(broken + rejected.broken, rejected.gray, len(files) - len(chosen))
+    if not len(photos):
         raise TrainingInputError(
-            f"{folder}: none of {len(files)} files is a readable colour photo"
+            f"{folder}: none of {len(chosen)} files is a readable colour photo"
             f" ({rejected.gray} are gray, {len(rejected.broken)} can't be read)."
         )
-    pixels = np.memmap(data, np.uint8, "r")
-    return PhotoSet(pixels, np.array(meta["index"], np.int64), meta["hashes"]), rejected
+    return photos, rejected
 
 
-def _decode_all(files: list[Path], root: Path, short_side: int, header: Path, data: Path) -> None:
-    header.parent.mkdir(parents=True, exist_ok=True)
+def _find(folder: Path) -> tuple[list[Path], list[str]]:
+    """Photos below `folder` in an order that is the same everywhere, and folders that can't be listed."""
+    unreadable: list[str] = []
+
+    def note(error: OSError) -> None:
+        place = Path(os.fsdecode(error.filename))
+        if place != folder:
+            unreadable.append(place.relative_to(folder).as_posix() + "/")
+        elif not isinstance(error, FileNotFoundError):
+            raise TrainingInputError(f"{folder}: can't be listed ({error.strerror}).") from error
+
+    files = []
+    for place, _, names in os.walk(folder, onerror=note):
+        for name in names:
+            path = Path(place, name)
+            # "._x.jpg" is the resource fork of x.jpg, as macOS leaves it beside it and in archives.
+            if path.suffix.lower() in EXTENSIONS and not name.startswith("._") and path.is_file():
+                files.append(path)
+    return sorted(files, key=lambda path: path.parts), sorted(unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where the photos of a folder go once decoded: their pixels, and what describes them."""
+
+    data: Path
+    header: Path
+
+    @staticmethod
+    def of(folder: Path, files: list[Path], short_side: int, fit: frozenset[str] | None, cache: Path) -> "_Target":
+        """Names made of a part for what is decoded and one for its present state."""
+        what = [str(folder.resolve()), short_side, None if fit is None else sorted(fit)]
+        state = [FORMAT, GRAY_CHROMA, MAX_ASPECT, [_state(path, folder) for path in files]]
+        name = f"photos-{_digest(what)[:12]}-{_digest(state)[:16]}"
+        return _Target(cache / f"{name}.u8", cache / f"{name}.json")
+
+    def load(self) -> tuple[PhotoSet, Rejected] | None:
+        """None when there is nothing yet, or only a part that a crash has left."""
+        try:
+            meta = json.loads(self.header.read_text(encoding="utf-8"))
+            if self.data.stat().st_size != meta["bytes"]:
+                return None
+            pixels = np.memmap(self.data, np.uint8, "r") if meta["bytes"] else np.zeros(0, np.uint8)
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # perhaps removed just now by another process
+            return None
+        except OSError as error:
+            raise TrainingInputError(f"{self.data}: can't be read ({error.strerror}).") from error
+        index = np.array(meta["index"], np.int64).reshape(-1, 3)
+        photos = PhotoSet(pixels.view(np.ndarray), index, meta["hashes"], meta["names"])
+        return photos, Rejected(meta["broken"], meta["gray"])
+
+    def remove_older(self) -> None:
+        """Removes what was decoded from earlier states of the same photos. A process that still has it mapped keeps
+        it: POSIX frees the space when the last one ends, and Windows refuses to remove it until a later run."""
+        group = self.data.stem.rpartition("-")[0]
+        for path in self.data.parent.glob(f"{group}-*"):
+            with contextlib.suppress(OSError):
+                if ".part" not in path.suffix:
+                    outdated = path.stem != self.data.stem
+                else:
+                    outdated = time.time() - path.stat().st_mtime > ABANDONED
+                if outdated:
+                    path.unlink()
+
+
+def _state(path: Path, folder: Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except OSError:  # gone since it was listed: decoding will name it
+        return path.relative_to(folder).as_posix(), 0, 0
+    return path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _decode_all(files: list[Path], root: Path, short_side: int, target: _Target,
+                progress: Callable[[int, int], None] | None) -> None:  # fmt: skip
+    """Processes that decode the same folder at once write files of their own; the last one's stay."""
+    target.data.parent.mkdir(parents=True, exist_ok=True)
     index: list[tuple[int, int, int]] = []
     hashes: list[str] = []
+    names: list[str] = []
     broken: list[str] = []
     gray, offset = 0, 0
-    part = data.with_suffix(f".part{os.getpid()}")
-    try:
-        with part.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, result in zip(files, pool.map(lambda p: _decode(p, short_side), files), strict=True):
+    with _whole(target.data) as part, part.open("wb") as out, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(files), AT_ONCE):
+            some = files[start : start + AT_ONCE]
+            for path, result in zip(some, pool.map(lambda p: _decode(p, short_side), some), strict=True):
+                name = path.relative_to(root).as_posix()
                 if isinstance(result, PhotoError):
-                    broken.append(str(path.relative_to(root)))
+                    broken.append(name)
                     continue
                 pixels, digest = result
-                if _is_gray(pixels):
+                if is_gray(pixels):
                     gray += 1
                     continue
                 out.write(pixels.tobytes())
                 index.append((offset, pixels.shape[0], pixels.shape[1]))
                 hashes.append(digest)
+                names.append(name)
                 offset += pixels.size
-        part.replace(data)
-    finally:
-        part.unlink(missing_ok=True)  # when the disk is full
-    meta = {"index": index, "hashes": hashes, "broken": broken, "gray": gray}
-    part = header.with_suffix(f".part{os.getpid()}")
-    part.write_text(json.dumps(meta), encoding="utf-8")
-    part.replace(header)
+            if progress is not None:
+                progress(start + len(some), len(files))
+        out.flush()
+        os.fsync(out.fileno())
+    meta = {"bytes": offset, "index": index, "hashes": hashes, "names": names, "broken": broken, "gray": gray}
+    with _whole(target.header) as part:
+        part.write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], str] | PhotoError:
+@contextlib.contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `target` when all went well and disappears when not."""
+    part = target.with_suffix(f"{target.suffix}.part{os.getpid()}")
     try:
-        rgb = read_rgb(path)
+        yield part
+        try:
+            part.replace(target)
+        except PermissionError:  # Windows: another process was faster and has it mapped; the same is in it
+            if not target.exists():
+                raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _decode(path: Path, short_side: int) -> Decoded | PhotoError:
+    try:
+        source = read_bytes(path)
+        return reduce_photo(decode_rgb(source), short_side), hashlib.sha256(source).hexdigest()
     except PhotoError as error:
         return error
+
+
+def reduce_photo(rgb: NDArray[np.uint8], short_side: int) -> NDArray[np.uint8]:
+    """A photo (height, width, 3), RGB, cut to an aspect of at most 2 and reduced to `short_side` px; never enlarged."""
     height, width = rgb.shape[:2]
     keep_h, keep_w = min(height, int(width * MAX_ASPECT)), min(width, int(height * MAX_ASPECT))
     top, left = (height - keep_h) // 2, (width - keep_w) // 2
@@ -123,16 +249,17 @@ def _decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], str] | Phot
     if scale < 1:
         size = (max(1, round(keep_w * scale)), max(1, round(keep_h * scale)))
         rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return np.ascontiguousarray(rgb), hashlib.sha256(path.read_bytes()).hexdigest()
+    return np.ascontiguousarray(rgb)
 
 
-def _is_gray(rgb: NDArray[np.uint8]) -> bool:
+def is_gray(rgb: NDArray[np.uint8]) -> bool:
+    """Whether a photo (height, width, 3), RGB, has next to no colour."""
     small = rgb[:: max(1, rgb.shape[0] // 64), :: max(1, rgb.shape[1] // 64)]
     chroma = cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float32) - 128
     return float(np.abs(chroma).sum(-1).mean()) < GRAY_CHROMA
 
 
-def split(photos: PhotoSet, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(photos: PhotoSet, share: float) -> tuple[Numbers, Numbers]:
     """Numbers of the photos to train on and to validate on.
 
     A photo's hash decides, so adding photos never moves one from one side to the other. Those to
@@ -157,15 +284,26 @@ def crop(rgb: NDArray[np.uint8], size: int, min_scale: float, rng: np.random.Gen
     return piece[:, ::-1] if rng.random() < 0.5 else piece
 
 
-def batches(photos: PhotoSet, numbers: NDArray[np.int64], size: int, batch: int, min_scale: float,
-            seed: int, first_step: int) -> Iterator[NDArray[np.uint8]]:  # fmt: skip
-    """Endless batches (batch, size, size, 3) uint8 RGB; the step and the seed alone decide each.
+def batches(photos: PhotoSet, numbers: Numbers, size: int, batch: int, min_scale: float, seed: int, first_step: int,
+            weights: NDArray[np.float64] | None = None) -> Iterator[NDArray[np.uint8]]:  # fmt: skip
+    """Endless batches (batch, size, size, 3) uint8 RGB of the photos `numbers`.
 
-    So a resumed run sees the same batches as one that was never stopped.
+    The step and the seed alone decide each, so a resumed run sees the same batches as one that was never stopped.
+    weights: how likely each photo of the set is taken, on any scale, 0 for never; None: all alike.
     """
+    chances, several = None, len(numbers)
+    if weights is not None:
+        chances = _chances(weights[numbers])
+        several = int(np.count_nonzero(chances))
     step = first_step
     while True:
         rng = np.random.default_rng([seed, step])
-        chosen = rng.choice(numbers, batch, replace=len(numbers) < batch)
+        chosen = rng.choice(numbers, batch, replace=several < batch, p=chances)
         yield np.stack([crop(photos.photo(int(n)), size, min_scale, rng) for n in chosen])
         step += 1
+
+
+def _chances(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise TrainingInputError("The weights of photos must be 0 or more, and not all 0.")
+    return np.asarray(weights / weights.sum(), np.float64)

@@ -1,35 +1,42 @@
 """The training loop: one process, or several under torchrun, one linear story."""
 
-import contextlib
-import copy
 import dataclasses
 import datetime
-import math
 import os
-import queue
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bwcolor_training import data, degrade
-from bwcolor_training.build import build_generator, build_loss
-from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, shrink
+from bwcolor_training import data, datasets, losses
+from bwcolor_training.build import decode
+from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
+from bwcolor_training.degrade import Degradation, degrade
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.losses import Predicted, Truth
+from bwcolor_training.precision import autocast
+from bwcolor_training.prefetch import Prefetcher
 from bwcolor_training.progress import TrainingLog
-from bwcolor_training.validate import validate
+from bwcolor_training.state import Run, first_state, freeze_encoder, resumed_state, set_learning_rates, stage
+from bwcolor_training.validate import Validation, validate
 
-DECODED_SIDE = 176  # px kept of a photo's short side; larger crops are enlarged from it
 DECODING_TIMEOUT = datetime.timedelta(hours=12)  # how long other processes wait for the first to decode
-NETWORK_SETTINGS = ("generator", "encoder", "convention", "decoder_widths", "skip_widths")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the photos come from. photos: a folder, a name in datasets.DATASETS, or empty for the recipe's own data
+    set. cache: folder for downloads and decoded photos. fit, manifest: train only on photos whose row in the manifest
+    has one of these values in its column fit_for_training."""
+
+    photos: str
+    cache: Path
+    fit: frozenset[str] | None = None
+    manifest: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,56 +48,19 @@ class Processes:
     device: torch.device
 
 
-@dataclass(slots=True, eq=False)
-class Run:
-    """The state of a run; `save` writes all of it to `last`, from which `train` can resume.
-
-    step: optimiser steps done. photos: crops seen. started: monotonic second at which step 0 would
-    have begun had the run never been stopped. cpu_seconds: of all processes, up to the process time
-    `cpu_started`.
-    """
-
-    config: TrainConfig
-    last: Path
-    world: int
-    network: nn.Module
-    ema: nn.Module
-    optimizer: torch.optim.AdamW
-    step: int
-    photos: int
-    cpu_seconds: float
-    started: float
-    cpu_started: float
-
-    def seconds(self) -> float:
-        """Wall time of training, interruptions left out."""
-        return time.monotonic() - self.started
-
-    def checkpoint(self) -> Checkpoint:
-        """All that `train` needs to resume."""
-        cpu_seconds = self.cpu_seconds + self.world * (time.process_time() - self.cpu_started)
-        return Checkpoint(
-            self.config, self.step, self.seconds(), cpu_seconds, self.photos,
-            self.network.state_dict(), self.ema.state_dict(), self.optimizer.state_dict(),
-        )  # fmt: skip
-
-    def save(self) -> None:
-        save_checkpoint(self.checkpoint(), self.last)
-
-
 def is_main() -> bool:
     """Whether this process is the one that speaks and saves; under torchrun there are several."""
     return _rank() == 0
 
 
-def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_from: Path | None,
-          minutes: float | None, log: TrainingLog, threads: int = 0) -> Path:  # fmt: skip
+def train(source: Source, out: Path, config: TrainConfig, *, resume: bool, init_from: Path | None,
+          minutes: float | None, log: TrainingLog, device: str = "auto", threads: int = 0) -> Path:  # fmt: skip
     """Trains for `config.steps` or `config.minutes`; returns out/model.pt, the result as export takes it.
 
-    out: folder for checkpoints, logs and decoded photos. resume: go on from out/last.pt with its own
+    out: folder for checkpoints and logs. resume: go on from out/last.pt with its own
     settings. init_from: a checkpoint whose moving average gives the first weights. minutes: replaces
-    `config.minutes`, also that of a resumed run. threads: of the processor; 0 leaves it to torch.
-    Raises TrainingInputError.
+    `config.minutes`, also that of a resumed run. device: "auto", "cpu" or "cuda". threads: of the processor; 0 leaves
+    it to torch. Raises TrainingInputError.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -100,92 +70,189 @@ def train(photos: Path, out: Path, config: TrainConfig, *, resume: bool, init_fr
     previous = _previous(last, resume)
     config = config if previous is None else previous.config
     config = config if minutes is None else dataclasses.replace(config, minutes=minutes)
-    photo_set, processes = _gather(photos, out / "cache", log)
-    main, device = processes.rank == 0, processes.device
+    losses.check_losses(config)
+    photo_set, processes = _gather(source, config, device, log)
     train_numbers, valid_numbers = data.split(photo_set, config.validation)
     if not len(train_numbers):
         raise TrainingInputError(
-            f"{photos}: all {len(photo_set)} photos fell into the validation share; add photos, or --set validation=0."
+            f"All {len(photo_set)} photos fell into the validation share; add photos, or --set validation=0."
         )
     if previous is None:
-        run = _first_state(config, last, init_from, processes)
+        said = f"{len(train_numbers)} photos of {_name(source, config)}"
+        run = first_state(
+            config, last, init_from, said, photo_set, train_numbers, processes.world, processes.device
+        )
     else:
-        run = _resumed(dataclasses.replace(previous, config=config), last, processes)
-    config = run.config
-    several = processes.world > 1
-    model = DistributedDataParallel(run.network, forward_sync_buffers=False) if several else run.network
-    loss_function = build_loss(config)
-
-    saved = time.monotonic()
-    stage = -1
-    with _Prefetcher() as source:
-        while (progress := _shared_progress(run, processes)) < 1:
-            if _stage(config, progress) != stage:
-                stage = _stage(config, progress)
-                log.stage(config.sizes[stage], config.batches[stage] * processes.world)
-                source.start(data.batches(
-                    photo_set, train_numbers, config.sizes[stage], config.batches[stage], config.min_scale,
-                    config.seed * 1000 + processes.rank, run.step,
-                ))  # fmt: skip
-            rate = _set_learning_rates(run, progress)
-            generator = torch.Generator(device)
-            generator.manual_seed((config.seed * 1000 + processes.rank) * 10_000_000 + run.step)
-            gray, truth = prepare(torch.from_numpy(source.next()).to(device), config, generator)
-            with torch.autocast(device.type, torch.bfloat16):
-                predicted = model(gray)
-            loss = loss_function(predicted.float(), truth, config)
-            run.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            norm = nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
-            if not torch.isfinite(loss + norm):  # before the weights change, so that none are saved spoilt
-                raise _diverged(run)
-            run.optimizer.step()
-            _update_ema(run.ema, run.network, min(config.ema, (1 + run.step) / (10 + run.step)))
-            run.step += 1
-            run.photos += config.batches[stage] * processes.world
-            log.step(run.step, progress, float(loss.detach()), rate, run.photos, run.seconds())
-
-            if main and time.monotonic() - saved >= config.checkpoint_seconds:
-                run.save()
-                saved = time.monotonic()
-            if main and run.step % config.validate_steps == 0:
-                log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
-    if main:
+        run = resumed_state(dataclasses.replace(previous, config=config), last, processes.world, processes.device)
+    log.begin(run.network, run.config, run.data, run.step)
+    _loop(run, processes, log, photo_set, train_numbers, valid_numbers)
+    if processes.rank == 0:
         run.save()
         save_checkpoint(shrink(run.checkpoint()), out / "model.pt")
-        if run.step % config.validate_steps:  # otherwise the loop has just done it
-            log.validation(run.step, validate(run.ema, photo_set, valid_numbers, device))
+        if run.step % run.config.validate_steps:  # otherwise the loop has just done it
+            _validate(run, processes, log, photo_set, valid_numbers)
+            run.save()  # with what is best now
+        log.end(run.seconds(), run.photos)
     _wait_for_all(processes.world)
-    if several:
+    if processes.world > 1:
         distributed.destroy_process_group()
     return out / "model.pt"
 
 
-def prepare(rgb: Tensor, config: TrainConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A batch N,H,W,3 uint8 -> degraded gray N1HW in 0..1 and true chroma N2HW in -0.5..0.5."""
+def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSet, train_numbers: data.Numbers,
+          valid_numbers: data.Numbers) -> None:  # fmt: skip
+    config, device, main = run.config, processes.device, processes.rank == 0
+    game = losses.adversary(config)
+    critic = None if run.critic is None else _parallel(run.critic, processes)
+    saved = time.monotonic()
+    present, frozen = -1, None
+    model: nn.Module = run.network
+    with Prefetcher() as prefetcher:
+        while (progress := _shared_progress(run, processes)) < 1:
+            if stage(config, progress) != present:
+                present = stage(config, progress)
+                log.stage(config.sizes[present], config.batches[present] * processes.world)
+                prefetcher.start(data.batches(
+                    photos, train_numbers, config.sizes[present], config.batches[present], config.min_scale,
+                    config.seed * 1000 + processes.rank, run.step,
+                ))  # fmt: skip
+            if (progress < config.freeze_encoder) != frozen:
+                frozen = progress < config.freeze_encoder
+                freeze_encoder(run.network, frozen)
+                model = _parallel(run.network, processes)  # anew, since it knows which weights take gradients
+            rate = set_learning_rates(run, progress)
+            generator = _seed(run, processes)
+            gray, truth = prepare(prefetcher.next(device), config, generator)
+            with autocast(config, device):
+                raw = model(gray)
+            raw = raw.float()
+            predicted = Predicted(raw, decode(raw, gray, config))
+            parts = losses.pixel_losses(predicted, truth, config, run.rarity)
+            figures = {}
+            if game is not None and critic is not None and run.critic is not None and progress >= config.gan_start:
+                figures["critic"] = _critic_step(run, critic, game, predicted, truth, device)
+                with autocast(config, device):
+                    verdicts = run.critic(truth.luma, predicted.chroma)
+                parts[_game_name(config)] = game.generator(verdicts.float())
+            loss = losses.total(parts, config)
+            run.optimizer.zero_grad(set_to_none=True)
+            run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            run.scaler.unscale_(run.optimizer)
+            norm = nn.utils.clip_grad_norm_(run.network.parameters(), config.clip)
+            if not torch.isfinite(loss) or (not run.scaler.is_enabled() and not torch.isfinite(norm)):
+                raise _diverged(run)  # before the weights change, so that none are saved spoilt
+            run.scaler.step(run.optimizer)
+            run.scaler.update()
+            _update_ema(run.ema, run.network, min(config.ema, (1 + run.step) / (10 + run.step)))
+            run.step += 1
+            run.photos += config.batches[present] * processes.world
+            figures |= {"": float(loss.detach())} | {name: float(value.detach()) for name, value in parts.items()}
+            figures = _over_processes(figures, processes)
+            log.step(run.step, progress, figures.pop(""), figures, rate, run.photos, run.seconds())
+
+            if main and run.step % config.validate_steps == 0:
+                _validate(run, processes, log, photos, valid_numbers)
+            if main and time.monotonic() - saved >= config.checkpoint_seconds:
+                run.save()  # after validation, so that a resumed run need not do that again
+                saved = time.monotonic()
+
+
+def _critic_step(run: Run, critic: nn.Module, game: losses.Adversary, predicted: Predicted, truth: Truth,
+                 device: torch.device) -> float:  # fmt: skip
+    """One step of the critic on true and made colours; leaves it without gradients for the generator's turn."""
+    assert run.critic is not None
+    assert run.critic_optimizer is not None
+    run.critic.requires_grad_(True)
+    with autocast(run.config, device):
+        real = critic(truth.luma, truth.chroma)
+        made = critic(truth.luma, predicted.chroma.detach())
+    loss = game.critic(real.float(), made.float())
+    run.critic_optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    if not torch.isfinite(loss):
+        raise _diverged(run)
+    run.scaler.step(run.critic_optimizer)
+    run.critic.requires_grad_(False)
+    return float(loss.detach())
+
+
+def _validate(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSet, numbers: data.Numbers) -> None:
+    result: Validation | None = validate(
+        run.ema, photos, numbers, run.config, mean_chroma=run.mean_chroma, rarity=run.rarity, device=processes.device
+    )
+    log.validation(run.step, run.photos, result, run.config.validation_size)
+    if result is not None and result.loss < run.best:
+        run.best = result.loss
+        save_checkpoint(shrink(run.checkpoint()), run.last.with_name("best.pt"))
+
+
+def prepare(rgb: Tensor, config: TrainConfig, generator: torch.Generator) -> tuple[Tensor, Truth]:
+    """A batch N,H,W,3 uint8 -> degraded gray N1HW in 0..1 and what it should become."""
     photos = rgb.permute(0, 3, 1, 2).float() / 255
-    gray = degrade.film_gray(photos, config.gray_jitter, generator)
-    gray = degrade.tone(gray, config.tone_jitter, generator)
-    gray, chroma = degrade.frame(gray, degrade.to_chroma(photos), config.frame_share, generator)
-    gray = degrade.grain(gray, config.grain, generator)
-    return gray.contiguous(memory_format=torch.channels_last), chroma
+    names = [field.name for field in dataclasses.fields(Degradation)]
+    strengths = Degradation(**{name: getattr(config, name) for name in names})
+    result = degrade(photos, strengths, generator)
+    return result.gray.contiguous(memory_format=torch.channels_last), Truth(result.luma, result.chroma)
 
 
-def _gather(photos: Path, cache: Path, log: TrainingLog) -> tuple[data.PhotoSet, Processes]:
+def _seed(run: Run, processes: Processes) -> torch.Generator:
+    """Seeds everything random in a step by its number, so that a resumed run draws the same."""
+    seed = (run.config.seed * 1000 + processes.rank) * 10_000_000 + run.step
+    torch.manual_seed(seed)  # dropout
+    generator = torch.Generator(processes.device)
+    generator.manual_seed(seed)
+    return generator
+
+
+def _game_name(config: TrainConfig) -> str:
+    return next(name for name in config.losses if name in losses.ADVERSARIAL)
+
+
+def _name(source: Source, config: TrainConfig) -> str:
+    photos = source.photos or config.dataset
+    return photos if photos in datasets.DATASETS else f"the folder {Path(photos).absolute().name!r}"
+
+
+def _gather(source: Source, config: TrainConfig, device: str, log: TrainingLog) -> tuple[data.PhotoSet, Processes]:
     """The photos and the processes that share the work. The first process decodes before the others join."""
+    if not (source.photos or config.dataset):
+        raise TrainingInputError(f"Recipe {config.recipe} has no data set of its own: name a folder of colour photos.")
+
+    def load() -> tuple[data.PhotoSet, data.Rejected]:
+        photos = source.photos or config.dataset
+        return datasets.load(
+            photos, config.short_side, source.cache, source.fit, source.manifest, log.preparing
+        )
+
+    used = _device(device)
     rank, world = _rank(), int(os.environ.get("WORLD_SIZE", "1"))
-    loaded = data.load_photos(photos, DECODED_SIDE, cache) if rank == 0 else None
-    cuda = torch.cuda.is_available()
+    loaded = load() if rank == 0 else None
     if world > 1:
-        distributed.init_process_group("nccl" if cuda else "gloo", timeout=DECODING_TIMEOUT)
+        distributed.init_process_group("nccl" if used.type == "cuda" else "gloo", timeout=DECODING_TIMEOUT)
         _wait_for_all(world)
-    photo_set, rejected = loaded or data.load_photos(photos, DECODED_SIDE, cache)
+    photo_set, rejected = loaded or load()
     log.photos(len(photo_set), rejected)
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    log.device(torch.cuda.get_device_name(device) if cuda else f"CPU, {torch.get_num_threads()} threads", world)
-    return photo_set, Processes(rank, world, device)
+    if used.type == "cuda":
+        torch.cuda.set_device(used)
+    name = torch.cuda.get_device_name(used) if used.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    log.device(name, world)
+    return photo_set, Processes(rank, world, used)
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise TrainingInputError(f"--device {name}: choose auto, cpu or cuda.")
+    cuda = torch.cuda.is_available()
+    if name == "cuda" and not cuda:
+        raise TrainingInputError("--device cuda: this PyTorch finds no NVIDIA GPU. Use --device cpu, or mend it first.")
+    if name == "cpu" or not cuda:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _parallel(network: nn.Module, processes: Processes) -> nn.Module:
+    several = processes.world > 1
+    return DistributedDataParallel(network, forward_sync_buffers=False) if several else network
 
 
 def _rank() -> int:
@@ -201,45 +268,6 @@ def _previous(last: Path, resume: bool) -> Checkpoint | None:
     if not resume and last.exists():
         raise TrainingInputError(f"{last} exists: add --resume to go on with it, or choose another --out.")
     return load_checkpoint(last) if resume else None
-
-
-def _first_state(config: TrainConfig, last: Path, init_from: Path | None, processes: Processes) -> Run:
-    """Step 0 of a new run. What the weights of `init_from` cost is part of what ours cost.
-
-    The settings that shape a network belong to its weights, so they come from `init_from` too.
-    """
-    first = load_checkpoint(init_from) if init_from is not None else None
-    if first is not None:
-        config = dataclasses.replace(config, **{name: getattr(first.config, name) for name in NETWORK_SETTINGS})
-    torch.manual_seed(config.seed)
-    network = build_generator(config, pretrained=first is None)
-    cpu_seconds, seen = 0.0, 0
-    if first is not None and init_from is not None:
-        load_weights(network, first.ema, init_from)
-        cpu_seconds, seen = first.cpu_seconds, first.photos
-    network = network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Run(
-        config, last, processes.world, network, copy.deepcopy(network).eval().requires_grad_(False),
-        _optimizer(network, config), 0, seen, cpu_seconds, time.monotonic(), time.process_time(),
-    )  # fmt: skip
-
-
-def _resumed(previous: Checkpoint, last: Path, processes: Processes) -> Run:
-    """The state in which the run was saved."""
-    if previous.optimizer is None:
-        raise TrainingInputError(f"{last} holds weights only: use it with --init-from instead of --resume.")
-    torch.manual_seed(previous.config.seed)
-    network = build_generator(previous.config, pretrained=False)
-    network = network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ema = copy.deepcopy(network).eval().requires_grad_(False)
-    optimizer = _optimizer(network, previous.config)
-    load_weights(network, previous.network, last)
-    load_weights(ema, previous.ema, last)
-    optimizer.load_state_dict(previous.optimizer)
-    return Run(
-        previous.config, last, processes.world, network, ema, optimizer, previous.step, previous.photos,
-        previous.cpu_seconds, time.monotonic() - previous.seconds, time.process_time(),
-    )  # fmt: skip
 
 
 def _diverged(run: Run) -> TrainingInputError:
@@ -263,31 +291,13 @@ def _shared_progress(run: Run, processes: Processes) -> float:
     return float(shared)
 
 
-def _stage(config: TrainConfig, progress: float) -> int:
-    ends = np.cumsum(config.shares)
-    return min(int(np.searchsorted(ends, progress, side="right")), len(config.shares) - 1)
-
-
-def _learning_rate(config: TrainConfig, progress: float, step: int) -> float:
-    cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
-    ramp = min(1.0, (step + 1) / max(1, config.warmup))
-    return config.learning_rate * ramp * (config.final_lr + (1 - config.final_lr) * cosine)
-
-
-def _set_learning_rates(run: Run, progress: float) -> float:
-    """Sets the rates of this step for decoder and encoder; returns the decoder's."""
-    decoder, encoder = run.optimizer.param_groups
-    rate = _learning_rate(run.config, progress, run.step)
-    ramp = min(1.0, progress / run.config.encoder_warmup) if run.config.encoder_warmup else 1.0
-    decoder["lr"], encoder["lr"] = rate, rate * run.config.encoder_lr * ramp
-    return rate
-
-
-def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    encoder = [p for name, p in network.named_parameters() if name.startswith("encoder.")]
-    others = [p for name, p in network.named_parameters() if not name.startswith("encoder.")]
-    groups = [{"params": others}, {"params": encoder}]  # in the order that _set_learning_rates expects
-    return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+def _over_processes(figures: dict[str, float], processes: Processes) -> dict[str, float]:
+    """The means over all processes: what one process would have seen with all of their photos in its batch."""
+    if processes.world == 1:
+        return figures
+    shared = torch.tensor(list(figures.values()), dtype=torch.float64, device=processes.device)
+    distributed.all_reduce(shared)
+    return dict(zip(figures, (shared / processes.world).tolist(), strict=True))
 
 
 @torch.no_grad()
@@ -298,51 +308,3 @@ def _update_ema(ema: nn.Module, network: nn.Module, keep: float) -> None:
             average.lerp_(state[name], 1 - keep)
         else:
             average.copy_(state[name])
-
-
-class _Prefetcher:
-    """Makes the next batches in a thread while the network works on the present one."""
-
-    def __init__(self) -> None:
-        self._queue: queue.Queue[NDArray[np.uint8] | BaseException] = queue.Queue()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> "_Prefetcher":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-
-    def start(self, batches: Iterator[NDArray[np.uint8]]) -> None:
-        """Begins with `batches` and drops what is left of those before."""
-        self._stop()
-        self._queue = queue.Queue(maxsize=3)
-        self._stopped.clear()
-        self._thread = threading.Thread(target=self._work, args=(batches,), name="next batches", daemon=True)
-        self._thread.start()
-
-    def next(self) -> NDArray[np.uint8]:
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def _work(self, batches: Iterator[NDArray[np.uint8]]) -> None:
-        while not self._stopped.is_set():
-            item: NDArray[np.uint8] | BaseException
-            try:
-                item = next(batches)
-            except BaseException as error:
-                item = error
-            while not self._stopped.is_set():
-                with contextlib.suppress(queue.Full):
-                    self._queue.put(item, timeout=0.2)
-                    break
-            if isinstance(item, BaseException):
-                return
-
-    def _stop(self) -> None:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join()

@@ -25,6 +25,9 @@ BLOCKS = [
 SKIP_BLOCKS = (1, 3, 6, 13)  # their expanded maps, at strides 2, 4, 8 and 16, feed the decoder
 SKIP_WIDTHS = (96, 144, 192, 576)
 LAST_WIDTH = 1280
+WIDTHS = (256, 160, 96, 48)  # of the decoder, unless the recipe says otherwise
+NARROWED = (192, 96, 48, 32)  # of the skips, likewise
+HEADS = 4  # of the attention
 STRIDE = 32
 CHROMA_SCALE = 0.1  # the head works in units near 1; Cb and Cr of photos vary by about 0.05
 
@@ -193,18 +196,28 @@ class GlobalAttention(nn.Module):
 class MobileUNet(nn.Module):
     """Luma in, chroma out.
 
+    widths: channels of the decoder's four levels, from coarse to fine, the first a multiple of 4; skips: to how many
+    channels the encoder's maps are narrowed; empty takes WIDTHS and NARROWED.
+
     Input: N1HW float, BT.601 luma 0..1, height and width multiples of 32. Output: N2HW float, Cb
-    and Cr of JPEG's full-range YCbCr (ITU-T T.871) in -0.5..0.5, not clamped.
+    and Cr of JPEG's full-range YCbCr (ITU-T T.871) in -0.5..0.5, not clamped; with `outputs` other
+    than 2 that many plain values (logits).
     """
 
     stride = STRIDE
 
-    def __init__(self, convention: EncoderConvention, widths: tuple[int, ...], skips: tuple[int, ...]) -> None:
+    def __init__(self, convention: EncoderConvention, widths: tuple[int, ...] = (), skips: tuple[int, ...] = (),
+                 outputs: int = 2) -> None:  # fmt: skip
         super().__init__()
+        widths, skips = widths or WIDTHS, skips or NARROWED
+        if any(len(numbers) != 4 or min(numbers) < 1 for numbers in (widths, skips)):
+            raise TrainingInputError("widths and skip_widths of mobilenet-unet must name 4 numbers of channels each.")
+        if widths[0] % HEADS:
+            raise TrainingInputError(f"The first of widths must be a multiple of {HEADS}, not {widths[0]}.")
         self.encoder = MobileNetV2Encoder(convention)
         bottom = widths[0]
         self.bottom = nn.Sequential(nn.Conv2d(LAST_WIDTH, bottom, 1, bias=False), nn.BatchNorm2d(bottom), nn.ReLU())
-        self.attention = GlobalAttention(bottom, heads=4)
+        self.attention = GlobalAttention(bottom, HEADS)
         ups = []
         before = bottom
         for level, (skip, narrowed, width) in enumerate(zip(reversed(SKIP_WIDTHS), skips, widths, strict=True)):
@@ -212,7 +225,9 @@ class MobileUNet(nn.Module):
             before = width
         self.ups = nn.ModuleList(ups)
         self.squeeze = nn.Conv2d(before, 24, 1)
-        self.head = nn.Sequential(nn.Conv2d(25, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 2, 1))
+        hidden = 16 if outputs == 2 else 64  # hundreds of classes don't pass through 16 channels
+        self.head = nn.Sequential(nn.Conv2d(25, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
+        self.scale = CHROMA_SCALE if outputs == 2 else 1.0
 
     def forward(self, luma: Tensor) -> Tensor:
         *skips, x = self.encoder(luma)
@@ -221,4 +236,4 @@ class MobileUNet(nn.Module):
             x = up(x, skip)
         x = F.interpolate(self.squeeze(x), size=luma.shape[-2:], mode="bilinear", align_corners=False)
         chroma: Tensor = self.head(torch.cat([x, luma - 0.5], 1))
-        return CHROMA_SCALE * chroma
+        return self.scale * chroma

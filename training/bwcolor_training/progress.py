@@ -1,24 +1,34 @@
-"""What a person sees of a training run: a progress bar, a log file, metrics.jsonl."""
+"""What a person sees of a training run: a progress bar, a log file, metrics.jsonl, pictures, a report."""
 
 import dataclasses
 import json
 import time
+from collections import defaultdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
 
-from bwcolor.metrics import Summary
+from bwcolor_training.config import DEFAULTS, TrainConfig
 from bwcolor_training.data import Rejected
 from bwcolor_training.errors import TrainingInputError
-from bwcolor_training.validate import VALIDATION_SIZE
+from bwcolor_training.plots import draw_curves, draw_samples, read_metrics
+from bwcolor_training.report import write_report
+from bwcolor_training.validate import Validation
 
 LOG_STEPS = 50  # steps between two records; losses are averaged over them
 
 
 class TrainingLog:
-    """Writes metrics.jsonl and train.log in `folder`; shows progress on stderr. Silent when not main."""
+    """Writes into `folder` and shows progress on stderr. Silent when not `main`.
+
+    train.log: the lines that were shown. metrics.jsonl: a record every 50 steps and at each validation.
+    curves.png, samples/step-*.png: drawn at each validation. report.html: all of it, at the end.
+    tensorboard/: where TensorBoard is installed.
+    """
 
     def __init__(self, folder: Path, main: bool, quiet: bool) -> None:
         self._folder = folder
@@ -30,8 +40,12 @@ class TrainingLog:
             console=self._console,
         )  # fmt: skip
         self._task = self._bar.add_task("training", total=1.0, figures="")
-        self._losses: list[float] = []
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        self._pending: dict[str, Any] = {}
         self._rate_from: tuple[float, int] | None = None
+        self._facts: dict[str, str] = {}
+        self._board: Any = None
 
     def __enter__(self) -> "TrainingLog":
         if self._main:
@@ -44,52 +58,159 @@ class TrainingLog:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        if self._board is not None:
+            self._board.close()
 
     def photos(self, kept: int, rejected: Rejected) -> None:
-        self._line(f"{kept} colour photos; {rejected.gray} gray ones left out, {len(rejected.broken)} can't be read")
+        unfit = f", {rejected.unfit} not cleared by the manifest" if rejected.unfit else ""
+        self._line(
+            f"{kept} colour photos; {rejected.gray} gray ones left out, {len(rejected.broken)} can't be read{unfit}"
+        )
         for name in rejected.broken:
             self._line(f"can't be read: {name!r}")
 
+    def preparing(self, what: str, done: int, of: int) -> None:
+        """Photos are being fetched or decoded: `done` of `of` bytes or photos; 0 where nobody knows."""
+        self._bar.update(self._task, completed=done / of if of else 0.0, figures=what)
+
     def device(self, name: str, processes: int) -> None:
-        self._line(f"training on: {name}" + (f", {processes} processes" if processes > 1 else ""))
+        self._facts["device"] = name + (f", {processes} processes" if processes > 1 else "")
+        self._line(f"training on: {self._facts['device']}")
+
+    def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int) -> None:
+        """A run starts or goes on from `step`; records of steps after it are of a run that was cut off, and go."""
+        parameters = sum(p.numel() for p in network.parameters())
+        self._line(f"recipe {config.recipe}: {config.generator}, {parameters:,} parameters; {data}")
+        changed = {
+            field.name: getattr(config, field.name)
+            for field in dataclasses.fields(TrainConfig)
+            if getattr(config, field.name) != getattr(DEFAULTS, field.name)
+        }
+        self._facts |= {
+            "recipe": config.recipe, "data": data, "network": f"{config.generator}, {parameters:,} parameters",
+            "settings": "\n".join(f"{name} = {value!r}" for name, value in changed.items()),
+            "layers": model_summary(network),
+        }  # fmt: skip
+        if not self._main:
+            return
+        metrics = self._folder / "metrics.jsonl"
+        if metrics.exists():
+            kept = [record for record in read_metrics(metrics) if record.get("step", 0) <= step]
+            self._replace(metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
 
     def stage(self, size: int, batch: int) -> None:
         self._line(f"crops of {size} px, {batch} a step (smaller photos are enlarged)")
 
-    def step(self, step: int, progress: float, loss: float, rate: float, seen: int, seconds: float) -> None:
-        self._losses.append(loss)
-        if step % LOG_STEPS:
+    def step(self, step: int, progress: float, loss: float, losses: dict[str, float], rate: float, seen: int,
+             seconds: float) -> None:  # fmt: skip
+        """loss: what the generator minimises. losses: its parts by name, and the critic's."""
+        for name, value in (losses | {"": loss}).items():
+            self._sums[name] += value
+            self._counts[name] += 1
+        self._pending = {"step": step, "learning_rate": rate, "photos": seen, "seconds": round(seconds, 1)}
+        self._bar.update(self._task, completed=progress)
+        if step % LOG_STEPS == 0:
+            self._record_steps()
+
+    def validation(self, step: int, seen: int, result: Validation | None, size: int) -> None:
+        self._record_steps()
+        if result is None:
+            self._line("no photo fell into the validation share")
             return
-        mean = sum(self._losses) / len(self._losses)
-        self._losses.clear()
+        summary = result.summary
+        self._line(
+            f"step {step}, {summary.photos} photos kept for validation at {size} px:"
+            f" PSNR {summary.psnr:.2f} dB, CIEDE2000 {summary.de00:.2f},"
+            f" colourfulness {100 * summary.colourfulness_ratio:.0f} % of the truth's;"
+            f" loss {result.loss:.5f}, of the mean colour {result.mean_colour_loss:.5f}"
+        )
+        self._record({
+            "kind": "validation", "step": step, "seen": seen, "size": size, **dataclasses.asdict(summary),
+            "losses": result.losses, "loss": result.loss, "mean_colour_loss": result.mean_colour_loss,
+        })  # fmt: skip
+        if self._main:
+            samples = self._folder / "samples"
+            try:
+                samples.mkdir(exist_ok=True)
+                draw_samples(result.samples, samples / f"step-{step:06d}.png")
+                draw_curves(self._folder / "metrics.jsonl", self._folder / "curves.png")
+            except OSError as error:
+                raise _cannot_write(samples, error) from error
+
+    def end(self, seconds: float, seen: int) -> None:
+        """The run is over: writes report.html."""
+        self._record_steps()
+        self._facts |= {"training time": f"{seconds / 60:.1f} minutes", "crops seen": f"{seen:,}"}
+        if self._main:
+            try:
+                write_report(self._folder, self._facts)
+            except OSError as error:
+                raise _cannot_write(self._folder / "report.html", error) from error
+
+    def _record_steps(self) -> None:
+        if not self._counts:
+            return
+        means = {name: self._sums[name] / self._counts[name] for name in self._counts}
+        self._sums.clear()
+        self._counts.clear()
+        loss = means.pop("")
+        seconds, seen = self._pending["seconds"], self._pending["photos"]
         since, before = self._rate_from or (seconds, seen)
         speed = (seen - before) / (seconds - since) if seconds > since else None
         self._rate_from = (seconds, seen)
-        figures = f"step {step}, loss {mean:.5f}" + (f", {speed:.0f} photos/s" if speed else "")
-        self._bar.update(self._task, completed=progress, figures=figures)
+        parts = "".join(f", {name} {value:.4f}" for name, value in means.items()) if len(means) > 1 else ""
+        figures = f"step {self._pending['step']}, loss {loss:.5f}{parts}" + (f", {speed:.0f} photos/s" if speed else "")
+        self._bar.update(self._task, figures=figures)
         self._record({
-            "step": step, "loss": mean, "learning_rate": rate, "photos": seen, "seconds": round(seconds, 1),
+            "kind": "train", **self._pending, "loss": loss, "losses": means,
             "photos_per_second": round(speed, 1) if speed else None,
         })  # fmt: skip
-
-    def validation(self, step: int, summary: Summary | None) -> None:
-        if summary is None:
-            self._line("no photo fell into the validation share")
-            return
-        self._line(
-            f"step {step}, {summary.photos} photos kept for validation at {VALIDATION_SIZE} px:"
-            f" PSNR {summary.psnr:.2f} dB, CIEDE2000 {summary.de00:.2f},"
-            f" colourfulness {100 * summary.colourfulness_ratio:.0f} % of the truth's"
-        )
-        self._record({"step": step, "validation": dataclasses.asdict(summary), "size": VALIDATION_SIZE})
 
     def _line(self, text: str) -> None:
         if self._main:
             self._console.print(text, markup=False)
-            with (self._folder / "train.log").open("a", encoding="utf-8") as out:
-                out.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            self._write(self._folder / "train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n", "a")
 
     def _record(self, record: dict[str, Any]) -> None:
-        if self._main:
-            with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as out:
-                out.write(json.dumps(record) + "\n")
+        if not self._main:
+            return
+        self._write(self._folder / "metrics.jsonl", json.dumps(record) + "\n", "a")
+        if self._board is not None:
+            for name, value in (record | record["losses"]).items():
+                if isinstance(value, int | float) and name != "step":
+                    self._board.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+
+    def _write(self, path: Path, text: str, mode: str) -> None:
+        try:
+            with path.open(mode, encoding="utf-8") as out:
+                out.write(text)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    def _replace(self, path: Path, text: str) -> None:
+        """Writes a file anew; what is there stays when the disk is full."""
+        part = path.with_name(f".{path.name}.part")
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> TrainingInputError:
+    return TrainingInputError(f"{path}: could not be written ({error.strerror}). Free some space and --resume.")
+
+
+def model_summary(network: nn.Module) -> str:
+    """A line for each part of a network: name, kind, parameters; two levels deep."""
+    lines = []
+    for name, module in network.named_modules():
+        parameters = sum(p.numel() for p in module.parameters())
+        if name and name.count(".") < 2 and parameters:
+            lines.append(f"{'  ' * name.count('.')}{name:24}{type(module).__name__:24}{parameters:>12,}")
+    return "\n".join(lines)

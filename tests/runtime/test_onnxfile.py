@@ -32,8 +32,9 @@ def test_what_is_read_is_what_the_onnx_package_reads() -> None:
     assert read_onnx(tiny_onnx()).metadata == TINY_SPEC.to_metadata()
 
 
-def test_the_bundled_model(repository: Path) -> None:
-    found = read_onnx((repository / "bwcolor" / "models" / "default.onnx").read_bytes())
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_the_bundled_models(repository: Path, precision: str) -> None:
+    found = read_onnx((repository / "bwcolor" / "models" / f"default-{precision}.onnx").read_bytes())
     assert METADATA_KEY in found.metadata
     assert [tensor.shape[1] for tensor in (*found.inputs, *found.outputs)] == [1, 2]
 

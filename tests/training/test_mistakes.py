@@ -49,6 +49,14 @@ def test_a_run_that_fails_at_once_does_not_point_to_a_checkpoint(
     assert not (tmp_path / "out" / "last.pt").exists()
 
 
+def test_other_photos_do_not_resume_a_run(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", tiny)
+    for name in ("0.bmp", "2.bmp", "4.bmp"):
+        (photos / name).unlink()
+    with pytest.raises(TrainingInputError, match=r"last\.pt was trained on \d photos .* these are \d photos"):
+        run(photos, tmp_path / "out", tiny, resume=True)
+
+
 def test_no_photo_left_to_train_on_is_a_sentence(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(TrainingInputError, match="All 8 photos fell into the validation share"):
         run(photos, tmp_path / "out", dataclasses.replace(tiny, validation=1.0))

@@ -51,7 +51,7 @@ def test_a_record_of_training_has_the_fields_that_readers_expect(tmp_path: Path)
     first, second = records(tmp_path, "train")
     assert first == {
         "kind": "train", "step": 50, "loss": 25.5, "losses": {"l1": 0.5, "critic": 0.75}, "learning_rate": 0.001,
-        "photos": 200, "seconds": 25.0, "photos_per_second": None,
+        "photos": 200, "seconds": 25.0, "photos_per_second": 8.0,
     }  # fmt: skip
     assert second == first | {"step": 100, "loss": 75.5, "photos": 400, "seconds": 50.0, "photos_per_second": 8.0}
 
@@ -156,13 +156,20 @@ def test_pictures_that_can_not_be_written_are_a_sentence(tmp_path: Path) -> None
         log.validation(10, 40, validation(), 64)
 
 
+@pytest.mark.parametrize(("side", "said"), [(176, False), (100, True)])
+def test_enlarged_crops_are_said(tmp_path: Path, side: int, said: bool) -> None:
+    with TrainingLog(tmp_path, main=True, quiet=True) as log:
+        log.stage(dataclasses.replace(CONFIG, short_side=side), 0, 1)
+    assert ("cut from 50 px on and enlarged" in (tmp_path / "train.log").read_text(encoding="utf-8")) == said
+
+
 def test_only_the_main_process_writes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with TrainingLog(out, main=False, quiet=False) as log:
         log.photos(5, Rejected(["a.jpg"], 3))
         log.device("CPU", 2)
         log.begin(network(), CONFIG, "photos", 0)
-        log.stage(32, 4)
+        log.stage(CONFIG, 0, 2)
         steps(log, 1, 100, l1=0.5)
     assert not out.exists()
 
@@ -170,13 +177,13 @@ def test_only_the_main_process_writes(tmp_path: Path) -> None:
 def test_quiet_shows_nothing_and_writes_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for quiet in (False, True):
         with TrainingLog(tmp_path / str(quiet), main=True, quiet=quiet) as log:
-            log.stage(32, 4)
+            log.stage(CONFIG, 0, 2)
             steps(log, 1, 50, l1=0.5)
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert ("crops of 32 px" in shown.err) == (not quiet)
+        assert ("crops of 64 px, 128 a step" in shown.err) == (not quiet)
         assert (shown.err == "") == quiet
-        assert "crops of 32 px" in (tmp_path / str(quiet) / "train.log").read_text(encoding="utf-8")
+        assert "crops of 64 px" in (tmp_path / str(quiet) / "train.log").read_text(encoding="utf-8")
         assert len(records(tmp_path / str(quiet), "train")) == 1
 
 

@@ -226,12 +226,18 @@ def test_the_average_takes_no_gradients_and_is_no_copy_by_name_only(toy: TrainCo
 
 def test_the_network_of_init_from_is_kept_and_the_rest_is_the_recipes(toy: TrainConfig, tmp_path: Path) -> None:
     first = saved(begun(dataclasses.replace(toy, seed=3, upsampling="bilinear")), tmp_path / "first.pt")
-    others = dataclasses.replace(toy, generator="classic-unet", widths=(4, 8), learning_rate=0.5, losses={"l1": 1.0})
+    others = dataclasses.replace(toy, widths=(4, 8), learning_rate=0.5, losses={"l1": 1.0})
     run = begun(others, init_from=tmp_path / "first.pt")
     for name in NETWORK_SETTINGS:
         assert getattr(run.config, name) == getattr(first.config, name)
     assert (run.config.learning_rate, run.config.losses, run.config.seed) == (0.5, {"l1": 1.0}, toy.seed)
     assert torch.equal(run.network.state_dict()["head.1.weight"], first.ema.state_dict()["head.1.weight"])
+
+
+def test_weights_of_another_generator_are_refused(toy: TrainConfig, tmp_path: Path) -> None:
+    saved(begun(toy), tmp_path / "first.pt")
+    with pytest.raises(TrainingInputError, match=r"first\.pt: weights of a norm-free, but .* a classic-unet"):
+        begun(dataclasses.replace(toy, generator="classic-unet"), init_from=tmp_path / "first.pt")
 
 
 def test_losses_must_fit_the_head_of_init_from(toy: TrainConfig, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Registries: what the names in a recipe stand for."""
 
+import http.client
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def _download_mobilenet() -> nn.Module:
 
     try:
         features: nn.Module = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2).features
-    except OSError as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, http.client.HTTPException) as error:
         raise TrainingInputError(
             f"The encoder's ImageNet weights could not be downloaded ({error}). Without a network,"
             " give a file with --set encoder=FILE.npz, or start from random weights with"

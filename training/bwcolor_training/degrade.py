@@ -75,7 +75,7 @@ class Degradation:
     film_share: share of photos whose gray film made (see FILMS), not BT.601. tone_jitter: largest change
     of gamma, as a factor's natural logarithm; contrast rises half as much. blur: largest standard
     deviation, share of the side. grain: largest standard deviation in mid-gray, 8-bit levels. fade: most by
-    which black rises and white sinks, of 0..1; most photos get much less. paper_share, dust_share,
+    which black rises and white sinks, of 0..1; half of the photos get a quarter of it or less. paper_share, dust_share,
     frame_share, jpeg_share: shares of photos on stained paper, with dust and scratches, with
     neutral borders, and compressed.
     """

@@ -77,10 +77,13 @@ def train(source: Source, out: Path, config: TrainConfig, *, resume: bool, init_
         raise TrainingInputError(
             f"All {len(photo_set)} photos fell into the validation share; add photos, or --set validation=0."
         )
+    said = f"{len(train_numbers)} photos of {_name(source, config)}"
     if previous is None:
-        said = f"{len(train_numbers)} photos of {_name(source, config)}"
-        run = first_state(
-            config, last, init_from, said, photo_set, train_numbers, processes.world, processes.device
+        run = first_state(config, last, init_from, said, photo_set, train_numbers, processes.world, processes.device)
+    elif said != previous.data:
+        raise TrainingInputError(
+            f"{last} was trained on {previous.data}, these are {said}: resume with the same photos, or start a"
+            f" new run from it with --init-from."
         )
     else:
         run = resumed_state(dataclasses.replace(previous, config=config), last, processes.world, processes.device)
@@ -111,7 +114,7 @@ def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSe
         while (progress := _shared_progress(run, processes)) < 1:
             if stage(config, progress) != present:
                 present = stage(config, progress)
-                log.stage(config.sizes[present], config.batches[present] * processes.world)
+                log.stage(config, present, processes.world)
                 prefetcher.start(data.batches(
                     photos, train_numbers, config.sizes[present], config.batches[present], config.min_scale,
                     config.seed * 1000 + processes.rank, run.step,
@@ -220,11 +223,11 @@ def _gather(source: Source, config: TrainConfig, device: str, log: TrainingLog) 
 
     def load() -> tuple[data.PhotoSet, data.Rejected]:
         photos = source.photos or config.dataset
-        return datasets.load(
-            photos, config.short_side, source.cache, source.fit, source.manifest, log.preparing
-        )
+        return datasets.load(photos, config.short_side, source.cache, source.fit, source.manifest, log.preparing)
 
     used = _device(device)
+    if used.type == "cuda":
+        torch.cuda.set_device(used)  # before anything is shared between processes
     rank, world = _rank(), int(os.environ.get("WORLD_SIZE", "1"))
     loaded = load() if rank == 0 else None
     if world > 1:
@@ -232,8 +235,6 @@ def _gather(source: Source, config: TrainConfig, device: str, log: TrainingLog) 
         _wait_for_all(world)
     photo_set, rejected = loaded or load()
     log.photos(len(photo_set), rejected)
-    if used.type == "cuda":
-        torch.cuda.set_device(used)
     name = torch.cuda.get_device_name(used) if used.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     log.device(name, world)
     return photo_set, Processes(rank, world, used)

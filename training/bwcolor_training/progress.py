@@ -79,6 +79,7 @@ class TrainingLog:
 
     def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int) -> None:
         """A run starts or goes on from `step`; records of steps after it are of a run that was cut off, and go."""
+        self._bar.reset(self._task, total=1.0, figures="")  # it showed downloads and decoding until now
         parameters = sum(p.numel() for p in network.parameters())
         self._line(f"recipe {config.recipe}: {config.generator}, {parameters:,} parameters; {data}")
         changed = {
@@ -102,8 +103,10 @@ class TrainingLog:
 
             self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
 
-    def stage(self, size: int, batch: int) -> None:
-        self._line(f"crops of {size} px, {batch} a step (smaller photos are enlarged)")
+    def stage(self, config: TrainConfig, number: int, processes: int) -> None:
+        size, smallest = config.sizes[number], round(config.short_side * config.min_scale)
+        enlarged = f", cut from {smallest} px on and enlarged where smaller" if size > smallest else ""
+        self._line(f"crops of {size} px, {config.batches[number] * processes} a step{enlarged}")
 
     def step(self, step: int, progress: float, loss: float, losses: dict[str, float], rate: float, seen: int,
              seconds: float) -> None:  # fmt: skip
@@ -111,6 +114,8 @@ class TrainingLog:
         for name, value in (losses | {"": loss}).items():
             self._sums[name] += value
             self._counts[name] += 1
+        if self._rate_from is None:  # the first step, or the first after a validation, which is not training time
+            self._rate_from = (seconds, seen)
         self._pending = {"step": step, "learning_rate": rate, "photos": seen, "seconds": round(seconds, 1)}
         self._bar.update(self._task, completed=progress)
         if step % LOG_STEPS == 0:
@@ -118,6 +123,7 @@ class TrainingLog:
 
     def validation(self, step: int, seen: int, result: Validation | None, size: int) -> None:
         self._record_steps()
+        self._rate_from = None
         if result is None:
             self._line("no photo fell into the validation share")
             return

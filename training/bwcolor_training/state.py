@@ -25,7 +25,7 @@ from bwcolor_training.precision import loss_scaler
 # What shapes a network and what it was made from; comes with weights that a run starts from.
 NETWORK_SETTINGS = ("generator", "encoder", "convention", "widths", "skip_widths", "upsampling", "head")
 SURVEYED = 2000  # photos, at most, that the mean colour and the rarity of colours are taken from
-SURVEYED_SIDE = 32  # px that they are reduced to for it
+SURVEYED_SIDE = 32  # pixels along the short side that are looked at
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +84,11 @@ def first_state(config: TrainConfig, last: Path, init_from: Path | None, data: s
     numbers: of the photos to train on.
     """
     first = load_checkpoint(init_from) if init_from is not None else None
+    if first is not None and first.config.generator != config.generator:
+        raise TrainingInputError(
+            f"{init_from}: weights of a {first.config.generator}, but recipe {config.recipe} trains a"
+            f" {config.generator}: choose the recipe that they are from."
+        )
     if first is not None:
         config = dataclasses.replace(config, **{name: getattr(first.config, name) for name in NETWORK_SETTINGS})
     check_losses(config)
@@ -147,7 +152,8 @@ def _survey(photos: PhotoSet, numbers: NDArray[np.int64], config: TrainConfig) -
     total, counts = torch.zeros(2, dtype=torch.float64), torch.zeros(len(colours.bin_centres()), dtype=torch.float64)
     for number in chosen:
         rgb = torch.from_numpy(photos.photo(int(number)).copy()).permute(2, 0, 1)[None].float() / 255
-        rgb = nn.functional.adaptive_avg_pool2d(rgb, SURVEYED_SIDE)
+        every = max(1, min(rgb.shape[-2:]) // SURVEYED_SIDE)
+        rgb = rgb[..., ::every, ::every]  # picked, not averaged: averages are grayer than pixels
         total += degrade.to_chroma(rgb).mean((0, 2, 3))
         if needs_rarity(config):
             counts += colours.colour_histogram(colours.rgb_to_ab(rgb))

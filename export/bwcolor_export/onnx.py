@@ -1,5 +1,6 @@
-"""From a checkpoint to one verified ONNX file that carries its ModelSpec."""
+"""From trained weights to one verified ONNX file that carries its ModelSpec."""
 
+import dataclasses
 import hashlib
 import logging
 import warnings
@@ -8,88 +9,205 @@ from pathlib import Path
 
 import onnx
 import torch
-from bwcolor_training.build import build_generator
-from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights
 from torch import nn
 
 from bwcolor import __version__
 from bwcolor.errors import ModelError, UsageError
+from bwcolor.kinds import network_input
+from bwcolor.modelfile import ModelFile
+from bwcolor.onnxfile import read_onnx
 from bwcolor.output import commit
-from bwcolor.spec import ModelSpec
-from bwcolor_export.verify import Parity, check_parity
-from bwcolor_export.wrapper import AnySize
+from bwcolor.session import open_model
+from bwcolor.spec import PRECISIONS, ModelSpec
+from bwcolor_export.contract import Contract, our_contract
+from bwcolor_export.graph import Floats
+from bwcolor_export.int8 import measure
+from bwcolor_export.photos import as_seen, bundled_lumas, folder_lumas
+from bwcolor_export.verify import ColourDifference, Parity, check_parity, colour_difference
+from bwcolor_export.weights import Trained, from_checkpoint, from_state_dict
+from bwcolor_export.wrapper import AnySize, HalfInside
 
 OPSET = 20
+# Shares of the multiplications that int8 leaves to float32, tried in turn until the colours stay within the limits.
+FLOAT_SHARES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6)
+
+Made = tuple[onnx.ModelProto, ColourDifference | None, float]  # the model, its difference from fp32, its share of int8
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What the file says of itself, and how it is to be used.
+    """What the file says of itself, how it is to be used, and what it must stand.
 
     name: of the model; empty takes the recipe's. version: of the model. licence: SPDX identifier of
-    the weights' licence.
-    network_size, tile_size: px, see ModelSpec. gain: factor on all chroma, part of the graph.
+    the weights' licence. training_data: one sentence; empty takes the checkpoint's.
+    network_size, tile_size: px, see ModelSpec; 0 takes the recipe's. gain: factor on all chroma, part of the graph.
+    precision: see spec.PRECISIONS. calibrate: folder of photos that set the ranges of int8; None takes
+    the package's own. contract: of a state dict that `bwcolor train` did not make.
+    atol: largest difference from torch of an fp32 file, a*b* units. max_de00, max_de00_p99: largest CIEDE2000
+    of an fp16 or int8 file against fp32, mean and 99th percentile over all pixels.
     """
 
     name: str = ""
     version: str = "1"
     licence: str = "not stated"
-    network_size: int = 256
-    tile_size: int = 256
+    training_data: str = ""
+    network_size: int = 0
+    tile_size: int = 0
     gain: float = 1.0
+    precision: str = "fp32"
+    calibrate: Path | None = None
+    contract: Contract | None = None
+    atol: float = 0.05
+    max_de00: float = 0.5
+    max_de00_p99: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """The written file's size in bytes and SHA-256, and how exactly it was shown to compute."""
+    """The written file's size in bytes and SHA-256, and how near it is to torch and to fp32.
+
+    difference: None for fp32. int8_share: of the convolutions' multiplications; 0 for the other precisions.
+    """
 
     size: int
     sha256: str
+    spec: ModelSpec
     parity: list[Parity]
+    difference: ColourDifference | None
+    int8_share: float
+
+    def lines(self) -> list[str]:
+        """What the user is told."""
+        said = [
+            f"parity of {one.pictures} at {one.height} x {one.width}: largest difference {one.largest:.2g},"
+            f" mean {one.mean:.2g} (a*b* units)"
+            for one in self.parity
+        ]
+        if self.difference:
+            said.append(
+                f"CIEDE2000 against fp32 on {self.difference.photos} photos: mean {self.difference.mean:.2g},"
+                f" 99th percentile {self.difference.p99:.2g}; mean of the worst photo {self.difference.worst:.2g}"
+            )
+        if self.int8_share:
+            said.append(f"int8: {100 * self.int8_share:.0f} % of the convolutions' multiplications")
+        return said
 
 
-def export_onnx(checkpoint: Path, target: Path, options: ExportOptions, overwrite: bool) -> ExportResult:
-    """Exports the moving average of a checkpoint's weights; the file appears only when it is proven equal.
+def export_onnx(source: Path, target: Path, options: ExportOptions, overwrite: bool) -> ExportResult:
+    """Exports a checkpoint's moving average, or a state dict; the file appears only when it is proven near enough.
 
-    Raises TrainingInputError for a file that is no checkpoint, ModelError when parity fails,
-    UsageError when the target exists.
+    Raises TrainingInputError for a file that holds no such weights, ModelError when a limit is passed,
+    UsageError when the target exists or options do not fit together.
     """
-    if target.exists() and checkpoint.exists() and target.samefile(checkpoint):
+    if target.exists() and source.exists() and target.samefile(source):
         raise UsageError(f"{target} is the checkpoint itself: choose another name with -o.")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists already: choose another name with -o, or add --overwrite.")
-    state = load_checkpoint(checkpoint)
-    network, stride = _network(state, checkpoint, options.gain)
-    spec = ModelSpec(
-        name=options.name or state.config.recipe,
+    if options.precision not in PRECISIONS:
+        raise UsageError(f"--precision {options.precision}: choose {', '.join(PRECISIONS)}.")
+    if options.calibrate and options.precision != "int8":
+        raise UsageError("--calibrate sets the ranges of int8: add --precision int8, or leave it out.")
+    trained = _load(source, options.contract)
+    spec = _spec(trained, options)
+    network = AnySize(trained.network, trained.stride, options.gain).eval()
+    lumas = bundled_lumas()
+    try:
+        model, difference, int8_share = MAKERS[options.precision](network, spec, options, lumas)
+        parity = check_parity(network, model.SerializeToString(), spec, lumas)
+        _check_limits(parity, difference, options)
+    except ModelError as error:
+        raise ModelError(f"{source}: {error}; nothing was written.") from error
+    spec = _with_figures(spec, parity, difference)
+    onnx.helper.set_model_props(model, spec.to_metadata())
+    onnx.checker.check_model(model)
+    content = bytes(model.SerializeToString())
+    sha256 = hashlib.sha256(content).hexdigest()
+    open_model(ModelFile(target, content, sha256, read_onnx(content)), spec)  # what colorizes must take it
+    commit(content, target, overwrite)
+    return ExportResult(len(content), sha256, spec, parity, difference, int8_share)
+
+
+def _load(source: Path, contract: Contract | None) -> Trained:
+    if contract is None:
+        return from_checkpoint(source)
+    return from_state_dict(source, contract.arch, contract.plain)
+
+
+def _spec(trained: Trained, options: ExportOptions) -> ModelSpec:
+    config = trained.config
+    contract = options.contract or our_contract(config.recipe)
+    network_size = options.network_size or config.network_size
+    return ModelSpec(
+        name=options.name or config.recipe,
         version=options.version,
         licence=options.licence,
-        input_kind="luma",
-        output_kind="cbcr",
-        input_range=(0.0, 1.0),
-        output_range=(-0.5, 0.5),
-        network_size=options.network_size,
-        multiple=stride,
-        tile_size=options.tile_size,
-        training_sha256=state.config.sha256(),
+        input_kind=contract.input_kind,
+        output_kind=contract.output_kind,
+        input_range=contract.input_range,
+        output_range=contract.output_range,
+        network_size=network_size,
+        multiple=trained.stride,
+        tile_size=options.tile_size or network_size,
+        training_sha256=config.sha256() if trained.ours else "",
+        precision=options.precision,
+        recipe=config.recipe,
+        training_data=options.training_data or trained.training_data,
     )
-    content = _to_onnx(network, stride, spec)
-    try:
-        parity = check_parity(network, content)
-    except ModelError as error:
-        raise ModelError(f"{checkpoint}: {error}; nothing was written.") from error
-    commit(content, target, overwrite)
-    return ExportResult(len(content), hashlib.sha256(content).hexdigest(), parity)
 
 
-def _network(state: Checkpoint, path: Path, gain: float) -> tuple[nn.Module, int]:
-    generator = build_generator(state.config, pretrained=False)
-    load_weights(generator, state.ema, path)
-    stride = int(generator.stride)  # type: ignore[arg-type]
-    return AnySize(generator, stride, gain).eval(), stride
+def _make_fp32(network: nn.Module, spec: ModelSpec, options: ExportOptions, lumas: list[Floats]) -> Made:
+    return _to_onnx(network, spec.multiple), None, 0.0
 
 
-def _to_onnx(network: nn.Module, stride: int, spec: ModelSpec) -> bytes:
+def _make_fp16(network: nn.Module, spec: ModelSpec, options: ExportOptions, lumas: list[Floats]) -> Made:
+    model = _to_onnx(HalfInside(network).eval(), spec.multiple)
+    return model, colour_difference(network, model.SerializeToString(), spec, lumas), 0.0
+
+
+def _make_int8(network: nn.Module, spec: ModelSpec, options: ExportOptions, lumas: list[Floats]) -> Made:
+    """With as much in int8 as the limits allow."""
+    seen_by_it = folder_lumas(options.calibrate) if options.calibrate else lumas
+    photos = [network_input(as_seen(luma, spec.network_size)[None], spec) for luma in seen_by_it]
+    quantiser = measure(_to_onnx(network, spec.multiple), photos)
+    for float_share in FLOAT_SHARES:
+        model, int8_share = quantiser.quantise(float_share)
+        difference = colour_difference(network, model.SerializeToString(), spec, lumas)
+        if _within(difference, options):
+            break
+    return model, difference, int8_share
+
+
+MAKERS = {"fp32": _make_fp32, "fp16": _make_fp16, "int8": _make_int8}
+
+
+def _within(difference: ColourDifference, options: ExportOptions) -> bool:
+    return difference.mean <= options.max_de00 and difference.p99 <= options.max_de00_p99
+
+
+def _check_limits(parity: list[Parity], difference: ColourDifference | None, options: ExportOptions) -> None:
+    worst = max(result.largest for result in parity)
+    if difference is None and not worst <= options.atol:  # also true for NaN
+        raise ModelError(f"the exported model differs from torch by {worst:.2g} a*b* units, more than {options.atol:g}")
+    if difference is not None and not _within(difference, options):
+        raise ModelError(
+            f"{options.precision} changes the colours by CIEDE2000 {difference.mean:.2g} on average and"
+            f" {difference.p99:.2g} at the 99th percentile, more than {options.max_de00:g} or {options.max_de00_p99:g}"
+        )
+
+
+def _with_figures(spec: ModelSpec, parity: list[Parity], difference: ColourDifference | None) -> ModelSpec:
+    pixels = [result.pictures * result.height * result.width for result in parity]
+    mean = sum(result.mean * count for result, count in zip(parity, pixels, strict=True)) / sum(pixels)
+    return dataclasses.replace(
+        spec,
+        parity_max=max(result.largest for result in parity),
+        parity_mean=mean,
+        de00_mean=difference.mean if difference else 0.0,
+        de00_p99=difference.p99 if difference else 0.0,
+    )
+
+
+def _to_onnx(network: nn.Module, stride: int) -> onnx.ModelProto:
     example = torch.rand(2, 1, 2 * stride + 3, 3 * stride + 5)
     shapes = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -103,9 +221,7 @@ def _to_onnx(network: nn.Module, stride: int, spec: ModelSpec) -> bytes:
     model = program.model_proto
     _strip_paths(model)
     model.producer_name, model.producer_version = "bwcolor", __version__
-    onnx.helper.set_model_props(model, spec.to_metadata())
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return model
 
 
 def _strip_paths(model: onnx.ModelProto) -> None:

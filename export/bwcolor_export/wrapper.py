@@ -1,5 +1,7 @@
 """What export puts around a trained generator; the generator itself is never edited."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,3 +25,15 @@ class AnySize(nn.Module):
         right = (self.stride - width % self.stride) % self.stride
         chroma: Tensor = self.generator(F.pad(luma, (0, right, 0, bottom), mode="replicate"))
         return torch.mul(chroma[:, :, :height, :width], self.gain)
+
+
+class HalfInside(nn.Module):
+    """A copy of a network that computes in float16, with float32 going in and coming out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).half()
+
+    def forward(self, luma: Tensor) -> Tensor:
+        out: Tensor = self.network(luma.half())
+        return out.float()

@@ -268,7 +268,9 @@ def _print_recipes() -> None:
     typer.echo("Data sets (by name instead of a folder):")
     for name, about in DATASETS.items():
         size = f"{about.gigabytes:g} GB" if about.url or about.torchvision else "unpacked by hand"
-        typer.echo(f"  {name:20}{about.purpose} {about.photos:,} photos, {size}, licence: {about.licence}; {about.page}")
+        typer.echo(
+            f"  {name:20}{about.purpose} {about.photos:,} photos, {size}, licence: {about.licence}; {about.page}"
+        )
 
 
 @app.command()

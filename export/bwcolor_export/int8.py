@@ -12,14 +12,13 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bwcolor_export.calibrate import Histogram, Patches, calibrate
+from bwcolor.errors import ModelError
+from bwcolor_export.calibrate import Histogram, calibrate
 from bwcolor_export.graph import CONVOLUTIONS, Convolution, Floats, Graph
 from bwcolor_export.qdq import STEPS, Steps, insert_qdq
 from bwcolor_export.rounding import Rounded, round_weights
 
 ALIGNMENT = 4  # channels that onnxruntime's int8 convolution reads at once; other numbers take 2.5 times as long
-GROUP = 3
-WRITING = 35.0
 CLIPS = np.linspace(0.05, 1, 96)  # of a tensor's largest value, tried as the end of its range
 
 
@@ -27,34 +26,29 @@ CLIPS = np.linspace(0.05, 1, 96)  # of a tensor's largest value, tried as the en
 class Quantiser:
     """A float network and what was measured on it; `quantise` may be called again and again.
 
-    candidates: the convolutions that can be int8, in the order in which they run. patches, weights: of
-    each, by name. steps: by tensor.
+    candidates: the convolutions that can be int8, in the order in which they run. work: multiplications of
+    each on a photo, by name. weights: rounded, by name. steps: by tensor.
     """
 
     graph: Graph
     candidates: list[Convolution]
-    patches: dict[str, Patches]
+    work: dict[str, float]
     weights: dict[str, Rounded]
     steps: dict[str, Steps]
 
-    def groups(self) -> list[list[Convolution]]:
-        """The candidates in rows of GROUP: all of a row are int8, or none is."""
-        return [self.candidates[start : start + GROUP] for start in range(0, len(self.candidates), GROUP)]
+    def quantise(self, float_share: float) -> tuple[onnx.ModelProto, float]:
+        """The model in int8, and the share of the convolutions' multiplications that are.
 
-    def work(self, convolutions: list[Convolution]) -> float:
-        """Multiplications on a photo."""
-        return sum(c.weight.size * self.patches[c.name].places for c in convolutions)
-
-    def cost(self, convolutions: list[Convolution]) -> float:
-        """What it costs to leave these in float32, in multiplications."""
-        return self.work(convolutions) + WRITING * sum(
-            len(c.weight) * self.patches[c.name].places for c in convolutions
-        )
-
-    def quantise(self, chosen: list[Convolution]) -> onnx.ModelProto:
-        """The model with these convolutions in int8."""
-        steps = self._rounded_tensors(chosen)
-        return insert_qdq(self.graph, chosen, self.weights, steps)
+        float_share: of these multiplications; the first convolutions stay in float32 up to this share.
+        """
+        total, done = sum(self.work.values()), 0.0
+        chosen: list[Convolution] = []
+        for convolution in self.candidates:
+            done += self.work[convolution.name]
+            if chosen or done > float_share * total:
+                chosen.append(convolution)
+        model = insert_qdq(self.graph, chosen, self.weights, self._rounded_tensors(chosen))
+        return model, sum(self.work[c.name] for c in chosen) / total
 
     def _rounded_tensors(self, chosen: list[Convolution]) -> dict[str, Steps]:
         """What the chosen convolutions read and give, and what is pooled or concatenated for them."""
@@ -74,15 +68,20 @@ class Quantiser:
 
 
 def measure(model: onnx.ModelProto, photos: list[Floats]) -> Quantiser:
-    """Runs a float network on photos (1, channels, height, width), and rounds its weights."""
+    """Runs a float network on photos (1, channels, height, width), and rounds its weights.
+
+    Raises ModelError for a network without convolutions that int8 could compute.
+    """
     graph = Graph(align_channels(Graph(model)))
     candidates = [c for c in graph.convolutions() if graph.leads_to_convolution(c.output)]
+    if not candidates:
+        raise ModelError("the network has no convolutions that int8 could compute")
     calibration = calibrate(graph, candidates, _concatenated(graph, candidates), photos)
     patches = calibration.patches
     return Quantiser(
         graph,
         candidates,
-        patches,
+        {c.name: c.weight.size * patches[c.name].places for c in candidates},
         {c.name: round_weights(c, patches[c.name]) for c in candidates},
         {name: Steps.of_range(*choose_range(one)) for name, one in calibration.histograms.items()},
     )

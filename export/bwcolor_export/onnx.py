@@ -166,12 +166,12 @@ def _make_fp16(network: nn.Module, spec: ModelSpec, options: ExportOptions, luma
 
 def _make_int8(network: nn.Module, spec: ModelSpec, options: ExportOptions, lumas: list[Floats]) -> Made:
     """With as much in int8 as the limits allow."""
-    seen_by_it = folder_lumas(options.calibrate) if options.calibrate else lumas
-    photos = [network_input(as_seen(luma, spec.network_size)[None], spec) for luma in seen_by_it]
+    given = folder_lumas(options.calibrate) if options.calibrate else []
+    photos = [network_input(as_seen(luma, spec.network_size)[None], spec) for luma in given or lumas]
     quantiser = measure(_to_onnx(network, spec.multiple), photos)
     for float_share in FLOAT_SHARES:
         model, int8_share = quantiser.quantise(float_share)
-        difference = colour_difference(network, model.SerializeToString(), spec, lumas)
+        difference = colour_difference(network, model.SerializeToString(), spec, lumas + given)
         if _within(difference, options):
             break
     return model, difference, int8_share

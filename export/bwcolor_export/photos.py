@@ -48,7 +48,8 @@ def folder_lumas(folder: Path) -> list[Floats]:
 
 def as_seen(luma: Floats, network_size: int) -> Floats:
     """A luma reduced to what the whole-photo pass shows a network."""
-    height, width = scaled_size(*luma.shape, network_size)
+    rows, columns = luma.shape
+    height, width = scaled_size(rows, columns, network_size)
     return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 

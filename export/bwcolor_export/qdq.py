@@ -118,8 +118,8 @@ def _pair(graph: onnx.GraphProto, name: str, steps: Mapping[str, Steps]) -> list
     if name not in steps:
         return []
     scale, zero = f"{name}.scale", f"{name}.zero"
-    graph.initializer.append(numpy_helper.from_array(np.float32(steps[name].scale), scale))
-    graph.initializer.append(numpy_helper.from_array(np.uint8(steps[name].zero), zero))
+    graph.initializer.append(numpy_helper.from_array(np.array(steps[name].scale, np.float32), scale))
+    graph.initializer.append(numpy_helper.from_array(np.array(steps[name].zero, np.uint8), zero))
     return [
         helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}.code"], f"{name}.quantise"),
         helper.make_node("DequantizeLinear", [f"{name}.code", scale, zero], [f"{name}.rounded"], f"{name}.dequantise"),

@@ -80,7 +80,7 @@ class _Plain(nn.Module):
         super().__init__()
         self.generator = generator
         self.stride = stride(generator)
-        self.factor = 1 / float(getattr(generator, "scale", 0.5))  # type: ignore[arg-type]  # pix2pix halves its tanh
+        self.factor = 1 / float(getattr(generator, "scale", 0.5))  # pix2pix halves its tanh
 
     def forward(self, luma: Tensor) -> Tensor:
         out: Tensor = self.generator(luma)

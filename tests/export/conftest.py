@@ -1,24 +1,63 @@
-"""A checkpoint of a small network that was never trained, made in a moment."""
+"""Checkpoints of small networks that were never trained, made in a moment, and what is exported from them."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from bwcolor_export.onnx import ExportOptions, export_onnx
 from bwcolor_training.build import build_generator
 from bwcolor_training.checkpoint import Checkpoint, save_checkpoint
 from bwcolor_training.config import TrainConfig
+from small_networks import PHOTOS, SMALL, UNET, Exported
 from torch import nn
-
-SMALL = TrainConfig(
-    recipe="small", encoder="none", decoder_widths=(16, 16, 8, 8), skip_widths=(8, 8, 8, 8)
-)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def small_generator() -> nn.Module:
-    """Random weights, large enough that its chroma differs from place to place and from photo to photo."""
+    """The default network, small, with random weights."""
+    return _with_random_weights(SMALL)
+
+
+@pytest.fixture(scope="session")
+def unet_generator() -> nn.Module:
+    """A classic U-Net of two levels, with random weights."""
+    return _with_random_weights(UNET)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(small_generator: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its file; the weights as trained are others than their moving average."""
+    return _write(SMALL, small_generator, tmp_path_factory.mktemp("checkpoint") / "last.pt")
+
+
+@pytest.fixture(scope="session")
+def unet_checkpoint(unet_generator: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _write(UNET, unet_generator, tmp_path_factory.mktemp("checkpoint") / "unet.pt")
+
+
+@pytest.fixture(scope="session")
+def unet_fp32(unet_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return _export(unet_checkpoint, tmp_path_factory.mktemp("fp32") / "unet.onnx", "fp32")
+
+
+@pytest.fixture(scope="session")
+def unet_fp16(unet_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return _export(unet_checkpoint, tmp_path_factory.mktemp("fp16") / "unet.onnx", "fp16")
+
+
+@pytest.fixture(scope="session")
+def unet_int8(unet_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return _export(unet_checkpoint, tmp_path_factory.mktemp("int8") / "unet.onnx", "int8")
+
+
+def _export(checkpoint: Path, target: Path, precision: str) -> Exported:
+    return Exported(target, export_onnx(checkpoint, target, ExportOptions(precision=precision), overwrite=False))
+
+
+def _with_random_weights(config: TrainConfig) -> nn.Module:
+    """Weights large enough that chroma differs from place to place and from photo to photo."""
     torch.manual_seed(1)
-    generator = build_generator(SMALL, pretrained=False)
+    generator = build_generator(config, pretrained=False)
     for module in generator.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)
@@ -30,11 +69,12 @@ def small_generator() -> nn.Module:
     return generator.eval()
 
 
-@pytest.fixture(scope="session")
-def small_checkpoint(small_generator: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its file; the weights as trained are others than their moving average."""
-    path = tmp_path_factory.mktemp("checkpoint") / "last.pt"
-    average = small_generator.state_dict()
+def _write(config: TrainConfig, generator: nn.Module, path: Path) -> Path:
+    average = generator.state_dict()
     trained = {name: torch.zeros_like(t) for name, t in average.items()}
-    save_checkpoint(Checkpoint(SMALL, 5, 1.0, 2.0, 30, trained, average, None), path)
+    checkpoint = Checkpoint(
+        config=config, data=PHOTOS, step=5, photos=30, seconds=1.0, cpu_seconds=2.0, best=1.0, network=trained,
+        ema=average, mean_chroma=torch.zeros(2), rarity=None, others=None,
+    )  # fmt: skip
+    save_checkpoint(checkpoint, path)
     return path

@@ -1,10 +1,10 @@
 """From a checkpoint to one ONNX file: it computes the same, it is complete, it tells no secrets."""
 
 import hashlib
+import math
 import os
 import pickle
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,12 @@ import onnx
 import pytest
 import torch
 from bwcolor_export import onnx as module
-from bwcolor_export.onnx import ExportOptions, ExportResult, export_onnx
-from bwcolor_export.verify import SIZES, TOLERANCE, check_parity
-from bwcolor_export.wrapper import AnySize
-from bwcolor_training.config import TrainConfig
+from bwcolor_export.onnx import ExportOptions, export_onnx
+from bwcolor_export.verify import Parity
+from bwcolor_export.wrapper import AnySize, HalfInside
 from bwcolor_training.errors import TrainingInputError
 from numpy.testing import assert_allclose
+from small_networks import PHOTOS, SMALL, Exported
 from tiny_model import tiny_onnx
 from torch import Tensor, nn
 
@@ -25,12 +25,6 @@ from bwcolor.errors import ModelError, UsageError
 from bwcolor.session import load_model
 
 GAIN = 2.5
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    path: Path
-    result: ExportResult
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +48,40 @@ def test_the_file_computes_what_torch_computes_times_the_gain(
     assert_allclose(ours, expected, atol=1e-4)
 
 
-def test_the_file_says_how_to_use_it(exported: Exported) -> None:
+def test_the_file_says_how_to_use_it_and_where_it_is_from(exported: Exported) -> None:
     spec = load_model(exported.path, "cpu").spec
     assert (spec.name, spec.version, spec.licence) == ("tester", "1", "CC0-1.0")
     assert (spec.network_size, spec.tile_size, spec.multiple) == (128, 96, 32)
     assert (spec.input_kind, spec.input_range) == ("luma", (0.0, 1.0))
     assert (spec.output_kind, spec.output_range) == ("cbcr", (-0.5, 0.5))
-    expected = TrainConfig(
-        recipe="small", encoder="none", decoder_widths=(16, 16, 8, 8), skip_widths=(8, 8, 8, 8)
-    ).sha256()
-    assert spec.training_sha256 == expected
+    assert (spec.recipe, spec.training_data, spec.training_sha256) == ("small", PHOTOS, SMALL.sha256())
+    assert (spec.precision, spec.de00_mean, spec.de00_p99) == ("fp32", 0, 0)
+    assert spec == exported.result.spec
+
+
+def test_parity_is_shown_at_five_sizes_and_stored(exported: Exported) -> None:
+    parity = exported.result.parity
+    assert {(p.pictures, p.height > p.width, p.height < p.width) for p in parity} == {
+        (1, False, False), (4, False, True), (1, True, False), (1, False, True), (4, True, False),
+    }  # fmt: skip
+    assert [p.height % 32 == 0 and p.width % 32 == 0 for p in parity] == [True, True, True, False, False]
+    assert all(0 < p.mean <= p.largest < 0.01 for p in parity)
+    spec = exported.result.spec
+    assert spec.parity_max == max(p.largest for p in parity)
+    assert min(p.mean for p in parity) <= spec.parity_mean <= max(p.mean for p in parity)
+
+
+def test_the_recipe_decides_what_is_not_said(unet_fp32: Exported) -> None:
+    spec = unet_fp32.result.spec
+    assert (spec.name, spec.network_size, spec.tile_size) == ("tiny-unet", 64, 64)
 
 
 def test_the_result_describes_the_file(exported: Exported) -> None:
     content = exported.path.read_bytes()
     assert exported.result.size == len(content)
     assert exported.result.sha256 == hashlib.sha256(content).hexdigest()
-    assert [(p.pictures, p.height, p.width) for p in exported.result.parity] == list(SIZES)
-    assert all(0 <= p.mean <= p.largest <= TOLERANCE for p in exported.result.parity)
+    assert (exported.result.difference, exported.result.int8_share) == (None, 0)
+    assert len(exported.result.lines()) == 5
 
 
 def test_the_file_is_complete_in_itself(exported: Exported) -> None:
@@ -81,7 +91,11 @@ def test_the_file_is_complete_in_itself(exported: Exported) -> None:
     onnx.checker.check_model(proto)
 
 
-def test_the_file_holds_no_paths_of_this_machine(exported: Exported, repository: Path) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_file_holds_no_paths_of_this_machine(
+    precision: str, repository: Path, request: pytest.FixtureRequest
+) -> None:
+    exported: Exported = request.getfixturevalue(f"unet_{precision}")
     proto = onnx.load(exported.path)
     for tensor in proto.graph.initializer:
         tensor.ClearField("raw_data")  # random bytes can look like anything
@@ -90,6 +104,12 @@ def test_the_file_holds_no_paths_of_this_machine(exported: Exported, repository:
     for secret in (str(repository), "site-packages", sys.prefix, str(Path.home()), str(exported.path.parent), ".py"):
         assert os.fsencode(secret) not in content, secret
     assert proto.producer_name == "bwcolor"
+    assert proto.opset_import[0].version == module.OPSET
+
+
+def _no_export(monkeypatch: pytest.MonkeyPatch, content: bytes | None = None) -> None:
+    """Puts a ready model in the place of torch's export, which takes seconds."""
+    monkeypatch.setattr(module, "_to_onnx", lambda *_: onnx.load_from_string(content or tiny_onnx()))
 
 
 def test_an_existing_file_is_kept_unless_told(
@@ -100,51 +120,63 @@ def test_an_existing_file_is_kept_unless_told(
     with pytest.raises(UsageError, match=r"model\.onnx exists already.*--overwrite"):
         export_onnx(small_checkpoint, target, ExportOptions(), overwrite=False)
     assert target.read_bytes() == b"mine"
-    monkeypatch.setattr(module, "_to_onnx", lambda *_: b"new")
-    monkeypatch.setattr(module, "check_parity", lambda *_: [])
-    export_onnx(small_checkpoint, target, ExportOptions(), overwrite=True)
-    assert target.read_bytes() == b"new"
+    _no_export(monkeypatch)
+    monkeypatch.setattr(module, "check_parity", lambda *_: [Parity(1, 64, 64, 0.01, 0.001)])
+    export_onnx(small_checkpoint, target, ExportOptions(name="new"), overwrite=True)
+    assert load_model(target, "cpu").spec.name == "new"
+
+
+def test_a_checkpoint_is_never_replaced_by_its_model(small_checkpoint: Path) -> None:
+    content = small_checkpoint.read_bytes()
+    with pytest.raises(UsageError, match="is the checkpoint itself"):
+        export_onnx(small_checkpoint, small_checkpoint, ExportOptions(), overwrite=True)
+    assert small_checkpoint.read_bytes() == content
 
 
 def test_a_file_that_computes_something_else_is_not_written(
     small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_to_onnx", lambda *_: tiny_onnx())
-    with pytest.raises(ModelError, match=r"last\.pt: .*differs from torch by .*; nothing was written"):
+    _no_export(monkeypatch)
+    with pytest.raises(
+        ModelError, match=r"last\.pt: .*differs from torch by .* a\*b\* units, more than 0\.05; nothing was written"
+    ):
         export_onnx(small_checkpoint, tmp_path / "model.onnx", ExportOptions(), overwrite=False)
     assert not list(tmp_path.iterdir())
 
 
-class Off(nn.Module):
-    """What tiny_onnx computes, and `error` more."""
+@pytest.mark.parametrize("largest", [0.06, math.nan])
+def test_the_limit_of_parity_can_be_set(
+    largest: float, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _no_export(monkeypatch)
+    monkeypatch.setattr(module, "check_parity", lambda *_: [Parity(1, 64, 64, largest, 0.001)])
+    with pytest.raises(ModelError, match=r"more than 0\.05; nothing was written"):
+        export_onnx(small_checkpoint, tmp_path / "model.onnx", ExportOptions(), overwrite=False)
+    options = ExportOptions(atol=0.07)
+    if math.isnan(largest):
+        with pytest.raises(ModelError, match="differs from torch by nan"):
+            export_onnx(small_checkpoint, tmp_path / "model.onnx", options, overwrite=False)
+        assert not list(tmp_path.iterdir())
+    else:
+        export_onnx(small_checkpoint, tmp_path / "model.onnx", options, overwrite=False)
+        assert load_model(tmp_path / "model.onnx", "cpu").spec.parity_max == 0.06
 
-    def __init__(self, error: float) -> None:
-        super().__init__()
-        self.error = error
 
-    def forward(self, luma: Tensor) -> Tensor:
-        mean = nn.functional.avg_pool2d(nn.functional.pad(luma, (1, 1, 1, 1)), 3, stride=1)
-        return torch.cat([-0.1 - 0.05 * mean, 0.08 + 0.05 * mean], 1) + self.error
-
-
-@pytest.mark.parametrize("error", [0.0, 0.5 * TOLERANCE])
-def test_small_differences_are_measured(error: float) -> None:
-    for parity in check_parity(Off(error), tiny_onnx()):
-        assert parity.largest == pytest.approx(error, abs=1e-5)
-        assert parity.mean == pytest.approx(error, abs=1e-5)
-
-
-@pytest.mark.parametrize("error", [1.5 * TOLERANCE, float("nan")])
-def test_large_differences_are_refused(error: float) -> None:
-    with pytest.raises(ModelError, match="differs from torch by"):
-        check_parity(Off(error), tiny_onnx())
+def test_a_model_that_colorizing_would_refuse_is_not_written(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _no_export(monkeypatch, tiny_onnx(bias=(900.0, 900.0)))
+    monkeypatch.setattr(module, "check_parity", lambda *_: [Parity(1, 64, 64, 0.01, 0.001)])
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        export_onnx(small_checkpoint, tmp_path / "model.onnx", ExportOptions(), overwrite=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_of_another_network_is_refused(small_checkpoint: Path, tmp_path: Path) -> None:
     content = torch.load(small_checkpoint, weights_only=True)
-    content["config"]["decoder_widths"] = (32, 16, 8, 8)
+    content["config"]["widths"] = (32, 16, 8, 8)
     torch.save(content, tmp_path / "changed.pt")
-    with pytest.raises(TrainingInputError, match=r"changed\.pt.*another network"):
+    with pytest.raises(TrainingInputError, match=r"changed\.pt.*another network.*of another shape \(.*instead of"):
         export_onnx(tmp_path / "changed.pt", tmp_path / "model.onnx", ExportOptions(), overwrite=False)
 
 
@@ -159,9 +191,20 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path: Path, kind: str) ->
         export_onnx(path, tmp_path / "model.onnx", ExportOptions(), overwrite=False)
 
 
-def test_sizes_that_do_not_fit_the_network_are_refused(small_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="multiples of 32"):
-        export_onnx(small_checkpoint, tmp_path / "model.onnx", ExportOptions(network_size=200), overwrite=False)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (ExportOptions(network_size=200), "multiples of 32"),
+        (ExportOptions(precision="bf16"), "--precision bf16: choose fp32, fp16, int8"),
+        (ExportOptions(calibrate=Path("photos")), "--calibrate sets the ranges of int8"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    small_checkpoint: Path, tmp_path: Path, options: ExportOptions, words: str
+) -> None:
+    with pytest.raises((ModelError, UsageError), match=words):
+        export_onnx(small_checkpoint, tmp_path / "model.onnx", options, overwrite=False)
+    assert not list(tmp_path.iterdir())
 
 
 @torch.no_grad()
@@ -174,3 +217,13 @@ def test_padding_repeats_the_border_and_is_cut_off() -> None:
     wrapped(photo)
     assert seen[0].shape == (1, 1, 64, 64)
     assert torch.equal(seen[0][:, :, 37:], photo[:, :, 36:].expand(1, 1, 27, 64))
+
+
+@torch.no_grad()
+def test_halving_works_on_a_copy() -> None:
+    network = nn.Conv2d(1, 2, 1)
+    half = HalfInside(network)
+    assert network.weight.dtype == torch.float32
+    photo = torch.rand(1, 1, 8, 8)
+    assert half(photo).dtype == torch.float32
+    assert half(photo) == pytest.approx(network(photo), abs=2e-3)

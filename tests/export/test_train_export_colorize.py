@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from bwcolor.cli import app
 from bwcolor.metrics import colourfulness
 
-SETTINGS = ("encoder=none", "decoder_widths=[16,16,8,8]", "skip_widths=[8,8,8,8]", "sizes=[32]", "batches=[4]",
+SETTINGS = ("encoder=none", "widths=[16,16,8,8]", "skip_widths=[8,8,8,8]", "sizes=[32]", "batches=[4]",
             "shares=[1.0]", "steps=8", "warmup=1")  # fmt: skip
 
 
@@ -44,14 +44,16 @@ def gray_photos(colour_photos: Path, tmp_path: Path) -> Path:
 def test_train_export_colorize(colour_photos: Path, gray_photos: Path, tmp_path: Path) -> None:
     checkpoint, model = tmp_path / "run" / "model.pt", tmp_path / "own.onnx"
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
-    trained = run("train", colour_photos, "--out", tmp_path / "run", "--quiet", *settings)
+    cache = ("--cache", tmp_path / "cache")
+    trained = run("train", colour_photos, "--out", tmp_path / "run", "--quiet", *cache, *settings)
     assert trained.exit_code == 0, trained.output
-    assert f"{checkpoint} is ready for: bwcolor export {checkpoint}" in trained.stdout
+    assert f"bwcolor PHOTOS --model {tmp_path / 'run' / 'model.onnx'}" in trained.stdout
+    assert {"model.onnx", "report.html", "curves.png"} <= {p.name for p in (tmp_path / "run").iterdir()}
 
     exported = run("export", checkpoint, "-o", model, "--name", "own", "--network-size", 64, "--tile-size", 64,
                    "--gain", 4)  # fmt: skip
     assert exported.exit_code == 0, exported.output
-    assert exported.stdout.count("parity of") == 3
+    assert exported.stdout.count("parity of") == 5
     assert f"{model}: " in exported.stdout
 
     colorized = run(gray_photos, "--out", tmp_path / "colored", "--model", model, "--device", "cpu")
@@ -72,7 +74,7 @@ def test_train_export_colorize(colour_photos: Path, gray_photos: Path, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("train", "{}/none", "--out", "{}/run", "--quiet"), "no photos"),
+        (("train", "{}/none", "--out", "{}/run", "--quiet"), "no such folder"),
         (("train", "{}", "--out", "{}/run", "--recipe", "best"), "Known: default"),
         (("train", "{}", "--out", "{}/run", "--set", "stepz=3"), "unknown key 'stepz'"),
         (("export", "{}/none.pt"), "no such checkpoint"),

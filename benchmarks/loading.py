@@ -23,14 +23,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch  # noqa: TID251
+import torch
 from bwcolor_training import loop
 from bwcolor_training.config import TrainConfig, load_recipe
 from bwcolor_training.prefetch import Prefetcher
 from bwcolor_training.progress import TrainingLog
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor  # noqa: TID251
+from torch import Tensor
 
 BLOCK = 5  # steps between two turns
 WITH_LOADING = (True, False, False, True)  # turns of a round; a drift of the machine's speed cancels out

@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnxruntime as ort
-import torch  # noqa: TID251  (only to make the yardstick)
+import torch
 import torchvision
 from bwcolor_export.photos import as_seen, bundled_lumas, cut_to
 from numpy.typing import NDArray

@@ -14,6 +14,7 @@ UNET = TrainConfig(
     shares=(1.0,), network_size=64, validation_size=32,
 )  # fmt: skip
 PHOTOS = "6 photos of a test"
+GAIN = 2.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import pickle
 import tarfile
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,9 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
         raise TrainingInputError(f"{path}: no such file.")
     _refuse_bombs(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's on odd kinds of tensors, which are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise TrainingInputError(
             f"{path}: not a state dict of tensors that can be read safely, or damaged. Save one with"

@@ -8,7 +8,7 @@ from bwcolor_export.onnx import ExportOptions, export_onnx
 from bwcolor_training.build import build_generator
 from bwcolor_training.checkpoint import Checkpoint, save_checkpoint
 from bwcolor_training.config import TrainConfig
-from small_networks import PHOTOS, SMALL, UNET, Exported
+from small_networks import GAIN, PHOTOS, SMALL, UNET, Exported
 from torch import nn
 
 
@@ -33,6 +33,13 @@ def small_checkpoint(small_generator: nn.Module, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def unet_checkpoint(unet_generator: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _write(UNET, unet_generator, tmp_path_factory.mktemp("checkpoint") / "unet.pt")
+
+
+@pytest.fixture(scope="session")
+def small_fp32(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    path = tmp_path_factory.mktemp("export") / "new folder" / "small.onnx"
+    options = ExportOptions(name="tester", licence="CC0-1.0", network_size=128, tile_size=96, gain=GAIN)
+    return Exported(path, export_onnx(small_checkpoint, path, options, overwrite=False))
 
 
 @pytest.fixture(scope="session")

@@ -17,56 +17,46 @@ from bwcolor_export.verify import Parity
 from bwcolor_export.wrapper import AnySize, HalfInside
 from bwcolor_training.errors import TrainingInputError
 from numpy.testing import assert_allclose
-from small_networks import PHOTOS, SMALL, Exported
+from small_networks import GAIN, PHOTOS, SMALL, Exported
 from tiny_model import tiny_onnx
 from torch import Tensor, nn
 
 from bwcolor.errors import ModelError, UsageError
 from bwcolor.session import load_model
 
-GAIN = 2.5
-
-
-@pytest.fixture(scope="module")
-def exported(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """One export for all tests that only look at the file: it takes seconds."""
-    path = tmp_path_factory.mktemp("export") / "new folder" / "small.onnx"
-    options = ExportOptions(name="tester", licence="CC0-1.0", network_size=128, tile_size=96, gain=GAIN)
-    return Exported(path, export_onnx(small_checkpoint, path, options, overwrite=False))
-
 
 @pytest.mark.parametrize(("photos", "height", "width"), [(1, 64, 64), (3, 96, 160), (2, 101, 75), (1, 33, 1)])
 @torch.no_grad()
 def test_the_file_computes_what_torch_computes_times_the_gain(
-    exported: Exported, small_generator: nn.Module, photos: int, height: int, width: int
+    small_fp32: Exported, small_generator: nn.Module, photos: int, height: int, width: int
 ) -> None:
     luma = np.random.default_rng(0).random((photos, 1, height, width), np.float32)
-    ours = load_model(exported.path, "cpu").run(luma)
+    ours = load_model(small_fp32.path, "cpu").run(luma)
     padded = np.pad(luma, ((0, 0), (0, 0), (0, -height % 32), (0, -width % 32)), "edge")
     expected = GAIN * small_generator(torch.from_numpy(padded)).numpy()[..., :height, :width]
     assert expected.std() > 0.02
     assert_allclose(ours, expected, atol=1e-4)
 
 
-def test_the_file_says_how_to_use_it_and_where_it_is_from(exported: Exported) -> None:
-    spec = load_model(exported.path, "cpu").spec
+def test_the_file_says_how_to_use_it_and_where_it_is_from(small_fp32: Exported) -> None:
+    spec = load_model(small_fp32.path, "cpu").spec
     assert (spec.name, spec.version, spec.licence) == ("tester", "1", "CC0-1.0")
     assert (spec.network_size, spec.tile_size, spec.multiple) == (128, 96, 32)
     assert (spec.input_kind, spec.input_range) == ("luma", (0.0, 1.0))
     assert (spec.output_kind, spec.output_range) == ("cbcr", (-0.5, 0.5))
     assert (spec.recipe, spec.training_data, spec.training_sha256) == ("small", PHOTOS, SMALL.sha256())
     assert (spec.precision, spec.de00_mean, spec.de00_p99) == ("fp32", 0, 0)
-    assert spec == exported.result.spec
+    assert spec == small_fp32.result.spec
 
 
-def test_parity_is_shown_at_five_sizes_and_stored(exported: Exported) -> None:
-    parity = exported.result.parity
+def test_parity_is_shown_at_five_sizes_and_stored(small_fp32: Exported) -> None:
+    parity = small_fp32.result.parity
     assert {(p.pictures, p.height > p.width, p.height < p.width) for p in parity} == {
         (1, False, False), (4, False, True), (1, True, False), (1, False, True), (4, True, False),
     }  # fmt: skip
     assert [p.height % 32 == 0 and p.width % 32 == 0 for p in parity] == [True, True, True, False, False]
     assert all(0 < p.mean <= p.largest < 0.01 for p in parity)
-    spec = exported.result.spec
+    spec = small_fp32.result.spec
     assert spec.parity_max == max(p.largest for p in parity)
     assert min(p.mean for p in parity) <= spec.parity_mean <= max(p.mean for p in parity)
 
@@ -76,17 +66,17 @@ def test_the_recipe_decides_what_is_not_said(unet_fp32: Exported) -> None:
     assert (spec.name, spec.network_size, spec.tile_size) == ("tiny-unet", 64, 64)
 
 
-def test_the_result_describes_the_file(exported: Exported) -> None:
-    content = exported.path.read_bytes()
-    assert exported.result.size == len(content)
-    assert exported.result.sha256 == hashlib.sha256(content).hexdigest()
-    assert (exported.result.difference, exported.result.int8_share) == (None, 0)
-    assert len(exported.result.lines()) == 5
+def test_the_result_describes_the_file(small_fp32: Exported) -> None:
+    content = small_fp32.path.read_bytes()
+    assert small_fp32.result.size == len(content)
+    assert small_fp32.result.sha256 == hashlib.sha256(content).hexdigest()
+    assert (small_fp32.result.difference, small_fp32.result.int8_share) == (None, 0)
+    assert len(small_fp32.result.lines()) == 5
 
 
-def test_the_file_is_complete_in_itself(exported: Exported) -> None:
-    assert [p.name for p in exported.path.parent.iterdir()] == ["small.onnx"]
-    proto = onnx.load(exported.path, load_external_data=False)
+def test_the_file_is_complete_in_itself(small_fp32: Exported) -> None:
+    assert [p.name for p in small_fp32.path.parent.iterdir()] == ["small.onnx"]
+    proto = onnx.load(small_fp32.path, load_external_data=False)
     assert not any(tensor.external_data for tensor in proto.graph.initializer)
     onnx.checker.check_model(proto)
 

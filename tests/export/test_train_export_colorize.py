@@ -75,9 +75,13 @@ def test_train_export_colorize(colour_photos: Path, gray_photos: Path, tmp_path:
     ("arguments", "words"),
     [
         (("train", "{}/none", "--out", "{}/run", "--quiet"), "no such folder"),
-        (("train", "{}", "--out", "{}/run", "--recipe", "best"), "Known: default"),
+        (("train", "{}", "--out", "{}/run", "--recipe", "best"), "Known: default, "),
         (("train", "{}", "--out", "{}/run", "--set", "stepz=3"), "unknown key 'stepz'"),
         (("export", "{}/none.pt"), "no such checkpoint"),
+        (("export", "{}/none.pt", "--arch", "unet-cifar"), "none.pt: no such file"),
+        (("export", "{}/none.pt", "--arch", "best"), "No recipe is called 'best'"),
+        (("export", "{}/none.pt", "--output-kind", "ab"), "--output-kind: only with --arch"),
+        (("export", "{}/none.pt", "--precision", "int4"), "--precision int4: choose fp32, fp16, int8"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

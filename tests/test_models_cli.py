@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -69,10 +70,11 @@ def test_add_list_info_verify_remove(tmp_path: Path, folder: Path, tiny_model: P
     for listing in (run("models"), run("models", "list")):
         assert listing.exit_code == 0
         lines = {line.split()[0]: line for line in listing.stdout.splitlines()}
-        assert lines["default"].split()[1:3] == ["bundled", "fp32"]
+        for precision in ("int8", "fp16"):
+            assert lines[f"default-{precision}"].split()[1:3] == ["bundled", precision]
         assert all(word in lines["zhang-2016"] for word in ("added", "fp32", "l to ab", "BSD-2-Clause", "0.0 MB"))
         assert "luma to cbcr" in lines["own"]
-        assert "On this machine --model default is default 1 fp32" in listing.stdout
+        assert re.search("On this machine --model default is default 1 (int8|fp16)", listing.stdout)
         assert str(folder) in listing.stdout
 
     info = run("models", "info", "zhang-2016")
@@ -84,8 +86,9 @@ def test_add_list_info_verify_remove(tmp_path: Path, folder: Path, tiny_model: P
 
     verified = run("models", "verify")
     assert verified.exit_code == 0, verified.stderr
-    assert [line.split(":")[0] for line in verified.stdout.splitlines()] == ["default", "own", "zhang-2016"]
-    assert verified.stdout.count("as on record") == 3
+    names = [line.split(":")[0] for line in verified.stdout.splitlines()]
+    assert names == ["default", "default", "own", "zhang-2016"], "each bundled precision"
+    assert verified.stdout.count("as on record") == 4
     assert "not on record" in run("models", "verify", tiny_model).stdout
     damaged = bytearray((folder / "own.onnx").read_bytes())
     damaged[-1] ^= 1
@@ -106,7 +109,8 @@ def test_add_list_info_verify_remove(tmp_path: Path, folder: Path, tiny_model: P
 def test_info_of_the_bundled_model_names_its_model_card() -> None:
     info = run("models", "info", "default")
     assert info.exit_code == 0
-    (card,) = [line.split(maxsplit=2)[2] for line in info.stdout.splitlines() if line.startswith("model card")]
+    cards = {line.split(maxsplit=2)[2] for line in info.stdout.splitlines() if line.startswith("model card")}
+    (card,) = cards  # the same for both precisions
     assert Path(card).read_text(encoding="utf-8").startswith("# Model card")
     assert "Apache-2.0" in info.stdout
 
@@ -122,7 +126,7 @@ def test_a_damaged_added_model_does_not_hide_the_others(tmp_path: Path, folder: 
     assert listing.exit_code == 0
     assert "orphan                unusable: " in listing.stdout
     assert "broken                unusable: " in listing.stdout
-    assert "default               bundled" in listing.stdout
+    assert "default-int8          bundled" in listing.stdout
     assert "UPPER" not in listing.stdout
     for name in ("orphan", "broken"):
         assert run(tmp_path, "--model", name, "--dry-run").exit_code in (0, 6)

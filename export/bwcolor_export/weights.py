@@ -47,12 +47,15 @@ def from_checkpoint(path: Path) -> Trained:
     """The moving average of a checkpoint's weights; raises TrainingInputError for a file that is none."""
     _refuse_bombs(path)
     checkpoint = load_checkpoint(path)
-    generator = build_generator(checkpoint.config, pretrained=False)
-    misfits = _misfits(generator, checkpoint.ema)
+    if not _is_state_dict(checkpoint.ema):
+        raise TrainingInputError(f"{path}: holds no weights. Export another checkpoint of the run.")
+    with torch.device("meta"):  # takes no memory, whatever size the settings claim
+        misfits = _misfits(build_generator(checkpoint.config, pretrained=False), checkpoint.ema)
     if misfits:
         raise TrainingInputError(f"{path}: its weights are those of another network than its settings name: {misfits}.")
+    generator = build_generator(checkpoint.config, pretrained=False)
     load_weights(generator, checkpoint.ema, path)
-    return _trained(generator, checkpoint.config, path, checkpoint.data, ours=True)
+    return _trained(generator, checkpoint.config, path, str(checkpoint.data), ours=True)
 
 
 def from_state_dict(path: Path, recipe: str, plain: bool) -> Trained:
@@ -113,12 +116,16 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(_is_weight(*item) for item in content.items()):
+    if not _is_state_dict(content):
         raise TrainingInputError(f"{path}: holds no state dict, which is a dict of tensors by name.")
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in content):
             content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
     return dict(content)
+
+
+def _is_state_dict(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(_is_weight(*item) for item in content.items())
 
 
 def _is_weight(name: Any, value: Any) -> bool:

@@ -162,6 +162,23 @@ def test_archives_that_unpack_to_far_more_are_refused(
         from_state_dict(bomb, ARCH, plain=False) if arch else from_checkpoint(bomb)
 
 
+@pytest.mark.parametrize("weights", [{"a": 3}, {}, [1], {"a": torch.eye(3).to_sparse()}])
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+def test_checkpoints_without_weights_are_refused(weights: Any, unet_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(unet_checkpoint, weights_only=True)
+    torch.save(content | {"ema": weights}, tmp_path / "empty.pt")
+    with pytest.raises(TrainingInputError, match=r"empty\.pt: holds no weights"):
+        from_checkpoint(tmp_path / "empty.pt")
+
+
+def test_settings_that_claim_an_absurd_network_cost_nothing(unet_checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(unet_checkpoint, weights_only=True)
+    content["config"]["widths"] = (1_000_000, 2_000_000)  # 200 TB of weights
+    torch.save(content, tmp_path / "absurd.pt")
+    with pytest.raises(TrainingInputError, match=r"absurd\.pt: .*another network.*of another shape"):
+        from_checkpoint(tmp_path / "absurd.pt")
+
+
 def test_tensors_of_absurd_size_are_refused_before_they_are_touched(state: dict[str, Tensor], tmp_path: Path) -> None:
     state["head.weight"] = torch.zeros(1).expand(100_000, 100_000)  # 40 GB, of which the file holds 4 bytes
     with pytest.raises(TrainingInputError, match=r"head\.weight \[100000, 100000\] instead of"):

@@ -1,9 +1,13 @@
 """Fixtures that the tests of several folders share."""
 
+import os
 from pathlib import Path
 
 import pytest
 from tiny_model import write_tiny
+
+# Tests run in one process a core; more threads in each would only wait for one another. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

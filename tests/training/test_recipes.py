@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bwcolor_export.onnx import ExportOptions, export_onnx
+from bwcolor_export.onnx import ExportOptions, ExportResult, export_onnx
 from bwcolor_training.checkpoint import load_checkpoint, save_checkpoint
 from bwcolor_training.config import TrainConfig, load_recipe, recipes
 from PIL import Image
@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from bwcolor.cli import app
 from bwcolor.metrics import colourfulness
+from bwcolor.spec import PRECISIONS
 
 MORE = 3  # steps, after it was resumed
 SIZE = 32  # px, of everything
@@ -62,16 +63,37 @@ def test_a_recipe_learns_resumes_exports_and_colorizes(photos: Path, tmp_path: P
     assert again["step"] == longer.steps
     assert again["loss"] < 0.8 * again["mean_colour_loss"]
 
-    model = tmp_path / "toy.onnx"
-    export_onnx(out / "model.pt", model, ExportOptions(), overwrite=False)
     gray = tmp_path / "gray"
     gray.mkdir()
     Image.fromarray(colour_photo(9)).convert("L").save(gray / "photo.png")
-    result = CliRunner().invoke(
-        app, [str(gray), "--out", str(tmp_path / "colored"), "--model", str(model), "--device", "cpu"]
-    )
-    assert result.exit_code == 0, result.output
-    with Image.open(tmp_path / "colored" / "photo.png") as image, Image.open(gray / "photo.png") as before:
+    for precision in PRECISIONS:
+        model = tmp_path / f"{precision}.onnx"
+        check_export(
+            export_onnx(out / "model.pt", model, ExportOptions(precision=precision), overwrite=False), precision
+        )
+        colorized = tmp_path / f"colored-{precision}"
+        result = CliRunner().invoke(app, [str(gray), "--out", str(colorized), "--model", str(model), "--device", "cpu"])
+        assert result.exit_code == 0, result.output
+        check_colours(colorized / "photo.png", gray / "photo.png")
+
+
+def check_export(result: ExportResult, precision: str) -> None:
+    """It states how near it is to torch and to fp32, and keeps the limits."""
+    limits, spec = ExportOptions(), result.spec
+    assert spec.precision == precision
+    assert (result.int8_share > 0.3) == (precision == "int8")
+    if precision == "fp32":
+        assert result.difference is None
+        assert 0 < spec.parity_mean <= spec.parity_max <= limits.atol
+    else:
+        assert result.difference is not None
+        assert 0 < spec.de00_mean == result.difference.mean <= limits.max_de00
+        assert 0 < spec.de00_p99 == result.difference.p99 <= limits.max_de00_p99
+
+
+def check_colours(colored: Path, gray: Path) -> None:
+    """The toy photos are warm above and cold below; luma is the scan's."""
+    with Image.open(colored) as image, Image.open(gray) as before:
         colour = np.asarray(image.convert("RGB"))
         difference = np.asarray(image.convert("L"), int) - np.asarray(before, int)
     assert np.abs(difference).max() <= 1, "luma is kept"

@@ -75,7 +75,8 @@ def main() -> int:
     network = onnx.load(arguments.model)
     quantiser = measure(network, photos)
     ours, share = quantiser.quantise(FLOAT_SHARES[0])
-    int8 = {node.name for node in ours.graph.node if node.op_type == "Conv" and f"{node.name}.weight.values" in node.input}
+    nodes = [node for node in ours.graph.node if node.op_type == "Conv"]
+    int8 = {node.name for node in nodes if f"{node.name}.weight.values" in node.input}
     floats = [n.name for n in network.graph.node if n.op_type in CONVOLUTIONS and n.name not in int8]
     sys.stdout.write(f"{len(int8)} convolutions in int8 ({share:.0%} of the work), {len(floats)} in float32\n")
 

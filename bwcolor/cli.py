@@ -242,7 +242,7 @@ def train(
             raise UsageError(
                 "--resume goes on with the settings and weights of last.pt: leave out --set and --init-from."
             )
-        config = load_recipe(chosen, settings or [])
+        config = None if resume and recipe is None else load_recipe(chosen, settings or [])
         source = Source(photos, cache or default_cache(), frozenset(fit) if fit else None, manifest)
         with TrainingLog(folder, is_main(), quiet) as log:
             checkpoint = run_training(

@@ -101,7 +101,7 @@ class Killed(Recorder):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(photos: Path, out: Path, config: TrainConfig, *, cut: int = 0, resume: bool = False,
+def run(photos: Path, out: Path, config: TrainConfig | None, *, cut: int = 0, resume: bool = False,
         log: Recorder | None = None, init_from: Path | None = None,
         minutes: float | None = None) -> Recorder:  # fmt: skip
     """Trains on a folder; what is decoded goes beside it."""

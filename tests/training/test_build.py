@@ -105,8 +105,9 @@ def test_sizes_too_small_for_the_critic_are_refused(small: TrainConfig, levels: 
 def test_torchvisions_weights_are_used_under_torchvisions_convention(
     small: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = mobilenet_v2(weights=None).features
-    monkeypatch.setattr(build, "_download_mobilenet", lambda: features)
+    donor = mobilenet_v2(weights=None)
+    features = donor.features
+    monkeypatch.setattr(build, "download", lambda weights, file: donor.state_dict())
     network = build_generator(dataclasses.replace(small, encoder="torchvision"), pretrained=True)
     assert isinstance(network, MobileUNet)
     assert torch.equal(network.encoder.mean.flatten(), torch.tensor(TORCHVISION.mean))
@@ -115,11 +116,11 @@ def test_torchvisions_weights_are_used_under_torchvisions_convention(
 
 
 def test_without_a_network_the_way_out_is_named(small: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(**_: object) -> nn.Module:
+    def offline(*_: object, **__: object) -> nn.Module:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("torchvision.models.mobilenet_v2", offline)
-    with pytest.raises(TrainingInputError, match="--set encoder="):
+    monkeypatch.setattr("torchvision.models.MobileNet_V2_Weights.get_state_dict", offline)
+    with pytest.raises(TrainingInputError, match=r"not known.*--set encoder=FILE\.npz.*--set encoder=none"):
         build_generator(dataclasses.replace(small, encoder="torchvision"), pretrained=True)
 
 

@@ -15,6 +15,7 @@ from bwcolor_training.checkpoint import load_checkpoint
 from bwcolor_training.config import TrainConfig
 from bwcolor_training.critic import PatchCritic
 from bwcolor_training.degrade import to_chroma, to_luma
+from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.validate import validate
 from torch import Tensor, nn
 from toy_training import EACH_STEP, GAME, PowerCut, Recorder, records, run
@@ -127,11 +128,11 @@ def test_the_critic_joins_when_its_time_has_come(
 
     def build_critic(config: TrainConfig) -> PatchCritic:
         critics.append(PatchCritic(config.critic_width, config.critic_levels))
-        return critics[0]
+        return critics[-1]
 
     class Log(Watcher):
         def copy(self) -> dict[str, Tensor]:
-            return super().copy() | {f"critic.{name}": t.clone() for name, t in critics[0].state_dict().items()}
+            return super().copy() | {f"critic.{name}": t.clone() for name, t in critics[-1].state_dict().items()}
 
     monkeypatch.setattr(state, "build_critic", build_critic)
     config = dataclasses.replace(tiny, steps=4, gan_start=0.5, **GAME)
@@ -256,3 +257,18 @@ def test_threads_are_as_many_as_asked_for(photos: Path, tiny: TrainConfig, tmp_p
 def test_the_model_says_what_it_was_trained_on(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
     run(photos, tmp_path / "out", dataclasses.replace(tiny, steps=1))
     assert load_checkpoint(tmp_path / "out" / "model.pt").data == "6 photos of the folder 'photos'"
+
+
+def test_a_length_can_be_told_in_passes_over_the_photos(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        tiny, validation=0.0, epochs=3, sizes=(32, 32), batches=(2, 1), shares=(0.5, 0.5), steps=10_000
+    )
+    steps = max(run(photos, tmp_path / "out", config).losses)
+    assert steps == 16, "3 x 8 photos, 1.5 a step"
+    assert load_checkpoint(tmp_path / "out" / "last.pt").photos == 24
+
+
+def test_settings_that_do_not_fit_are_found_before_a_photo_is_read(tiny: TrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingInputError, match="must be multiples of"):
+        run(tmp_path / "empty", tmp_path / "out", dataclasses.replace(tiny, sizes=(33,), batches=(2,), shares=(1.0,)))

@@ -104,8 +104,14 @@ def test_a_killed_process_goes_on_as_if_never_stopped(
 
 def test_resume_takes_the_settings_of_the_checkpoint(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
     run(photos, tmp_path / "out", dataclasses.replace(tiny, steps=2))
-    assert not run(photos, tmp_path / "out", TrainConfig(), resume=True).losses, "it was finished"
+    assert not run(photos, tmp_path / "out", None, resume=True).losses, "it was finished"
     assert load_checkpoint(tmp_path / "out" / "last.pt").config.steps == 2
+
+
+def test_another_recipe_does_not_resume_a_run(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", tiny)
+    with pytest.raises(TrainingInputError, match=r"last\.pt is a run of the recipe \S+, not of pix2pix: leave out"):
+        run(photos, tmp_path / "out", dataclasses.replace(tiny, recipe="pix2pix"), resume=True)
 
 
 def test_minutes_belong_to_the_run_that_is_resumed(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from bwcolor_training.state import (
     resumed_state,
     set_learning_rates,
     stage,
+    start,
 )
 from numpy.testing import assert_allclose
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def pixel(rgb: tuple[int, int, int]) -> Tensor:
 
 def begun(config: TrainConfig, photos: PhotoSet | None = None, init_from: Path | None = None) -> Run:
     photos = photos or photo_set(COMMON)
-    return first_state(config, Path("last.pt"), init_from, "a test", photos, np.arange(len(photos)), 1, CPU)
+    return first_state(start(config, init_from), Path("last.pt"), "a test", photos, np.arange(len(photos)), 1, CPU)
 
 
 def saved(run: Run, path: Path) -> Run:
@@ -149,7 +150,7 @@ def test_a_network_without_an_encoder_has_nothing_to_freeze() -> None:
 
 def test_the_mean_colour_is_that_of_the_photos_to_train_on(toy: TrainConfig) -> None:
     photos = photo_set(COMMON, RARE, (0, 255, 0))
-    run = first_state(toy, Path("last.pt"), None, "a test", photos, np.array([0, 1]), 1, CPU)
+    run = first_state(start(toy, None), Path("last.pt"), "a test", photos, np.array([0, 1]), 1, CPU)
     expected = (degrade.to_chroma(pixel(COMMON)) + degrade.to_chroma(pixel(RARE))).flatten() / 2
     assert_allclose(run.mean_chroma, expected, atol=1e-6)
     assert run.rarity is None

@@ -1,7 +1,5 @@
 """Registries: what the names in a recipe stand for."""
 
-import http.client
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from bwcolor_training.mobilenet_unet import (
     load_torchvision_encoder,
 )
 from bwcolor_training.pix2pix import PIX2PIX_WIDTHS, Pix2PixUNet
+from bwcolor_training.pretrained import download
 from bwcolor_training.resnet18 import UNET_WIDTHS, UPSAMPLER_WIDTHS, ResNetUNet, ResNetUpsampler, load_resnet18
 from bwcolor_training.unet import CLASSIC_WIDTHS, ClassicUNet
 
@@ -34,24 +33,14 @@ def build_mobile_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn
     if not pretrained or config.encoder == "none":
         return network
     if config.encoder == "torchvision":
-        load_torchvision_encoder(network.encoder, _download_mobilenet())
+        from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+        donor = mobilenet_v2()
+        donor.load_state_dict(download(MobileNet_V2_Weights.IMAGENET1K_V2, "FILE.npz"))
+        load_torchvision_encoder(network.encoder, donor.features)
     else:
         load_npz_encoder(network.encoder, Path(config.encoder))
     return network
-
-
-def _download_mobilenet() -> nn.Module:
-    from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
-
-    try:
-        features: nn.Module = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2).features
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, http.client.HTTPException) as error:
-        raise TrainingInputError(
-            f"The encoder's ImageNet weights could not be downloaded ({error}). Without a network,"
-            " give a file with --set encoder=FILE.npz, or start from random weights with"
-            " --set encoder=none."
-        ) from error
-    return features
 
 
 def build_classic_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:

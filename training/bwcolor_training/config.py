@@ -14,7 +14,7 @@ from bwcolor_training.errors import TrainingInputError
 
 # Smallest and largest value of settings that are single numbers.
 RANGES: dict[str, tuple[float, float]] = {
-    "temperature": (0.01, 1), "short_side": (16, 4096), "minutes": (0, 1e6), "steps": (1, 1e9),
+    "temperature": (0.01, 1), "short_side": (16, 4096), "minutes": (0, 1e6), "epochs": (0, 1e6), "steps": (1, 1e9),
     "learning_rate": (0, 1e6), "beta1": (0, 0.9999), "encoder_lr": (0, 1), "encoder_warmup": (0, 1),
     "freeze_encoder": (0, 1), "final_lr": (0, 1), "warmup": (0, 1e9), "weight_decay": (0, 10), "clip": (1e-9, 1e9),
     "ema": (0, 1), "huber_beta": (1e-6, 2), "chroma_weight_floor": (0, 100), "chroma_weight_unit": (1e-3, 1e6),
@@ -51,7 +51,8 @@ class TrainConfig:
 
     sizes: training crops in px, one stage after the other. batches: photos a step in each stage,
     per process. shares: the part of the run that each stage takes. steps: optimiser steps of the
-    whole run; minutes, unless 0, is its length in wall time instead. optimizer: "adamw" or "adam"; beta1: how much
+    whole run; its length is epochs, passes over the photos, instead, unless that is 0, and minutes of wall time
+    instead of both, unless that is 0. optimizer: "adamw" or "adam"; beta1: how much
     of its mean gradient a step keeps. learning_rate: of decoder and
     head at its peak; the encoder's is encoder_lr times it, and rises to that over the first
     encoder_warmup of the run: folded batch norm leaves nothing that would keep activations
@@ -93,6 +94,7 @@ class TrainConfig:
     batches: tuple[int, ...] = (64, 32, 24)
     shares: tuple[float, ...] = (0.6, 0.25, 0.15)
     steps: int = 20_000
+    epochs: float = 0.0
     minutes: float = 0.0
     optimizer: str = "adamw"
     learning_rate: float = 1e-3

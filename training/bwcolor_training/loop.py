@@ -21,7 +21,16 @@ from bwcolor_training.losses import Predicted, Truth
 from bwcolor_training.precision import autocast
 from bwcolor_training.prefetch import Prefetcher
 from bwcolor_training.progress import TrainingLog
-from bwcolor_training.state import Run, first_state, freeze_encoder, resumed_state, set_learning_rates, stage
+from bwcolor_training.state import (
+    Run,
+    Start,
+    first_state,
+    freeze_encoder,
+    resumed_state,
+    set_learning_rates,
+    stage,
+    start,
+)
 from bwcolor_training.validate import Validation, validate
 
 DECODING_TIMEOUT = datetime.timedelta(hours=12)  # how long other processes wait for the first to decode
@@ -53,24 +62,23 @@ def is_main() -> bool:
     return _rank() == 0
 
 
-def train(source: Source, out: Path, config: TrainConfig, *, resume: bool, init_from: Path | None,
+def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool, init_from: Path | None,
           minutes: float | None, log: TrainingLog, device: str = "auto", threads: int = 0) -> Path:  # fmt: skip
-    """Trains for `config.steps` or `config.minutes`; returns out/model.pt, the result as export takes it.
+    """Trains for `config.steps`, epochs or minutes; returns out/model.pt, the result as export takes it.
 
-    out: folder for checkpoints and logs. resume: go on from out/last.pt with its own
-    settings. init_from: a checkpoint whose moving average gives the first weights. minutes: replaces
-    `config.minutes`, also that of a resumed run. device: "auto", "cpu" or "cuda". threads: of the processor; 0 leaves
-    it to torch. Raises TrainingInputError.
+    out: folder for checkpoints and logs. resume: go on from out/last.pt with its own settings; a config of another
+    recipe is then refused, None takes any. init_from: a checkpoint whose moving average gives the first weights.
+    minutes: replaces `config.minutes`, also that of a resumed run. device: "auto", "cpu" or "cuda". threads: of the
+    processor; 0 leaves it to torch. Raises TrainingInputError.
     """
     if threads:
         torch.set_num_threads(threads)
     if minutes is not None and minutes <= 0:
         raise TrainingInputError(f"--minutes must be more than 0, not {minutes:g}.")
     last = out / "last.pt"
-    previous = _previous(last, resume)
-    config = config if previous is None else previous.config
-    config = config if minutes is None else dataclasses.replace(config, minutes=minutes)
-    losses.check_losses(config)
+    begun = _previous(last, config) if resume else _new(last, config or TrainConfig(), init_from)
+    config = begun.config if minutes is None else dataclasses.replace(begun.config, minutes=minutes)
+    begun = dataclasses.replace(begun, config=config)
     photo_set, processes = _gather(source, config, device, log)
     train_numbers, valid_numbers = data.split(photo_set, config.validation)
     if not len(train_numbers):
@@ -78,15 +86,15 @@ def train(source: Source, out: Path, config: TrainConfig, *, resume: bool, init_
             f"All {len(photo_set)} photos fell into the validation share; add photos, or --set validation=0."
         )
     said = f"{len(train_numbers)} photos of {_name(source, config)}"
-    if previous is None:
-        run = first_state(config, last, init_from, said, photo_set, train_numbers, processes.world, processes.device)
-    elif said != previous.data:
+    if isinstance(begun, Start):
+        run = first_state(begun, last, said, photo_set, train_numbers, processes.world, processes.device)
+    elif said != begun.data:
         raise TrainingInputError(
-            f"{last} was trained on {previous.data}, these are {said}: resume with the same photos, or start a"
+            f"{last} was trained on {begun.data}, these are {said}: resume with the same photos, or start a"
             f" new run from it with --init-from."
         )
     else:
-        run = resumed_state(dataclasses.replace(previous, config=config), last, processes.world, processes.device)
+        run = resumed_state(begun, last, processes.world, processes.device)
     log.begin(run.network, run.config, run.data, run.step)
     _loop(run, processes, log, photo_set, train_numbers, valid_numbers)
     if processes.rank == 0:
@@ -265,10 +273,20 @@ def _wait_for_all(world: int) -> None:
         distributed.barrier()
 
 
-def _previous(last: Path, resume: bool) -> Checkpoint | None:
-    if not resume and last.exists():
+def _previous(last: Path, config: TrainConfig | None) -> Checkpoint:
+    previous = load_checkpoint(last)
+    if config is not None and config.recipe != previous.config.recipe:
+        raise TrainingInputError(
+            f"{last} is a run of the recipe {previous.config.recipe}, not of {config.recipe}: leave out --recipe, or"
+            " choose another --out."
+        )
+    return previous
+
+
+def _new(last: Path, config: TrainConfig, init_from: Path | None) -> Start:
+    if last.exists():
         raise TrainingInputError(f"{last} exists: add --resume to go on with it, or choose another --out.")
-    return load_checkpoint(last) if resume else None
+    return start(config, init_from)
 
 
 def _diverged(run: Run) -> TrainingInputError:

@@ -1,13 +1,8 @@
 """Generators on an ImageNet-pretrained ResNet-18: He et al. 2016, "Deep Residual Learning for Image Recognition"."""
 
-import contextlib
-import http.client
 import itertools
-import pickle
-import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +10,7 @@ from torch.nn import functional as F
 
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.mobilenet_unet import CHROMA_SCALE, TORCHVISION
+from bwcolor_training.pretrained import UNREADABLE, download
 from bwcolor_training.unet import double_conv
 
 STAGE_WIDTHS = (64, 64, 128, 256, 512)  # of conv1 and layer1 to layer4, at strides 2, 4, 8, 16 and 32
@@ -22,8 +18,6 @@ UNET_WIDTHS = (256, 128, 64, 64, 32)  # of the U-Net's decoder, at strides 16, 8
 UPSAMPLER_WIDTHS = (128, 64, 32)  # of the convolutions at strides 8, 4 and 2
 UPSAMPLER_STAGES = 3  # conv1, layer1 and layer2
 NAMED = 3  # unfit arrays that an error names before it only counts them
-# What torch.load raises when a file is not what it reads.
-UNREADABLE = (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError)
 
 
 class ResNet18Encoder(nn.Module):
@@ -67,7 +61,9 @@ def load_resnet18(encoder: ResNet18Encoder, source: str) -> None:
     Raises TrainingInputError when they can't be had, or lack an array, or one has another shape.
     """
     if source == "torchvision":
-        state, origin = _download(), "The download of torchvision's resnet18"
+        from torchvision.models import ResNet18_Weights
+
+        state, origin = download(ResNet18_Weights.IMAGENET1K_V1, "FILE.pth"), "The download of torchvision's resnet18"
     else:
         state, origin = _read(Path(source)), source
     # Old files don't count batches, and nothing here uses the count.
@@ -98,27 +94,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise TrainingInputError(f"{path}: not a PyTorch file of weights alone, or damaged.") from error
     if not isinstance(state, dict):
         raise TrainingInputError(f"{path}: holds a {type(state).__name__}, not a state dict of torchvision's resnet18.")
-    return state
-
-
-def _download() -> dict[str, Any]:
-    from torchvision.models import ResNet18_Weights
-
-    weights = ResNet18_Weights.IMAGENET1K_V1
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
-            state: dict[str, Any] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (*UNREADABLE, http.client.HTTPException) as error:
-        kept = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
-        if kept.is_file():  # a download that fails leaves nothing
-            raise TrainingInputError(
-                f"{kept}: damaged, or can't be read. Delete it, and the encoder's weights are downloaded again."
-            ) from error
-        raise TrainingInputError(
-            f"The encoder's ImageNet weights could not be downloaded ({error}). Without a network,"
-            " give a file of torchvision's resnet18 with --set encoder=FILE.pth, or start from random"
-            " weights with --set encoder=none."
-        ) from error
     return state
 
 

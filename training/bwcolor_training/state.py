@@ -76,12 +76,19 @@ class Run:
         save_checkpoint(self.checkpoint(), self.last)
 
 
-def first_state(config: TrainConfig, last: Path, init_from: Path | None, data: str, photos: PhotoSet,
-                numbers: NDArray[np.int64], world: int, device: torch.device) -> Run:  # fmt: skip
-    """Step 0 of a new run. What the weights of `init_from` cost is part of what ours cost.
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """What a new run begins with, before any photo is read. init_from: a checkpoint, or None; source: its file."""
 
-    The settings that shape a network belong to its weights, so they come from `init_from` too.
-    numbers: of the photos to train on.
+    config: TrainConfig
+    init_from: Checkpoint | None = None
+    source: Path | None = None
+
+
+def start(config: TrainConfig, init_from: Path | None) -> Start:
+    """Checks that settings and networks fit one another; nothing is downloaded for that.
+
+    init_from: a checkpoint whose moving average gives the weights; the settings that shape a network come with them.
     """
     first = load_checkpoint(init_from) if init_from is not None else None
     if first is not None and first.config.generator != config.generator:
@@ -92,15 +99,37 @@ def first_state(config: TrainConfig, last: Path, init_from: Path | None, data: s
     if first is not None:
         config = dataclasses.replace(config, **{name: getattr(first.config, name) for name in NETWORK_SETTINGS})
     check_losses(config)
+    with torch.device("meta"):  # takes neither time nor memory
+        build_generator(config, pretrained=False)
+        if adversary(config) is not None:
+            build_critic(config)
+    return Start(config, first, init_from)
+
+
+def first_state(begun: Start, last: Path, data: str, photos: PhotoSet, numbers: NDArray[np.int64], world: int,
+                device: torch.device) -> Run:  # fmt: skip
+    """Step 0 of a new run. What the weights that it starts from cost is part of what its own cost.
+
+    numbers: of the photos to train on.
+    """
+    config, first = _in_steps(begun.config, len(numbers), world), begun.init_from
     torch.manual_seed(config.seed)
     network = build_generator(config, pretrained=first is None)
-    if first is not None and init_from is not None:
-        load_weights(network, first.ema, init_from)
+    if first is not None and begun.source is not None:
+        load_weights(network, first.ema, begun.source)
     mean_chroma, rarity = _survey(photos, numbers, config)
     run = _assemble(config, last, data, network, mean_chroma, rarity, world, device)
     if first is not None:
         run.cpu_seconds, run.photos = first.cpu_seconds, first.photos
     return run
+
+
+def _in_steps(config: TrainConfig, photos: int, world: int) -> TrainConfig:
+    """The config with its length in steps, where it was told in passes over the photos."""
+    if not config.epochs:
+        return config
+    crops = world * sum(share * batch for share, batch in zip(config.shares, config.batches, strict=True))
+    return dataclasses.replace(config, steps=max(1, math.ceil(config.epochs * photos / crops)))
 
 
 def resumed_state(previous: Checkpoint, last: Path, world: int, device: torch.device) -> Run:

@@ -1,15 +1,31 @@
-"""Writing what `bwcolor eval` measured into the card beside a model."""
+"""Writing what `bwcolor eval` measured: into the card beside a model, or all of it as JSON."""
 
+import dataclasses
+import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from bwcolor import __version__
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.evaluate import Evaluation
-from bwcolor.metrics import summarize
+from bwcolor.metrics import HUES, Scores, summarize
 from bwcolor.session import Average, OnnxModel
 from bwcolor.sidecar import Measurement, card_content, card_path, is_ours
 from bwcolor.zoo import write_file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What one protocol gave. name: in evaluate.PROTOCOLS. failed: photos that could not be measured."""
+
+    name: str
+    protocol: str
+    results: list[Evaluation]
+    failed: int
 
 
 def with_card(model: OnnxModel | Average) -> OnnxModel:
@@ -22,17 +38,28 @@ def with_card(model: OnnxModel | Average) -> OnnxModel:
     return model
 
 
-def write_card(model: OnnxModel, data: Path, protocol: str, results: list[Evaluation], failed: int) -> Path:
-    """Adds a measurement to the model's card; raises FolderError where its folder can't be written.
+def write_card(model: OnnxModel, data: Path, measured: list[Measured]) -> Path:
+    """Adds measurements to the model's card; raises FolderError where its folder can't be written.
 
-    data: the folder of photos, of which only the name is kept. failed: photos that could not be measured.
+    data: the folder of photos, of which only the name is kept.
     """
-    summary, gray = summarize([result.model for result in results]), summarize([result.gray for result in results])
-    measurement = Measurement(
+    path = card_path(model.path)
+    for one in measured:
+        try:
+            write_file(path, card_content(model.path, model.sha256, _measurement(model, data, one)))
+        except FolderError as error:
+            raise FolderError(f"{error} The figures above stand; to keep them, measure a copy of the model.") from error
+    return path
+
+
+def _measurement(model: OnnxModel, data: Path, measured: Measured) -> Measurement:
+    summary = summarize([result.model for result in measured.results])
+    gray = summarize([result.gray for result in measured.results])
+    return Measurement(
         data=data.absolute().name,
-        protocol=protocol,
-        photos=len(results),
-        failed=failed,
+        protocol=measured.protocol,
+        photos=len(measured.results),
+        failed=measured.failed,
         date=datetime.now(UTC).date().isoformat(),
         bwcolor=__version__,
         device=model.device,
@@ -43,9 +70,47 @@ def write_card(model: OnnxModel, data: Path, protocol: str, results: list[Evalua
         gray_psnr=gray.psnr,
         gray_de00=gray.de00,
     )
-    path = card_path(model.path)
-    try:
-        write_file(path, card_content(model.path, model.sha256, measurement))
-    except FolderError as error:
-        raise FolderError(f"{error} The figures above stand; to keep them, measure a copy of the model.") from error
+
+
+def write_json(path: Path, model: OnnxModel | Average, data: Path, measured: list[Measured]) -> Path:
+    """Everything that was measured, in place of an older file; raises FolderError where it can't be written."""
+    values = {
+        "bwcolor": __version__,
+        "model": model.label,
+        "data": str(data),
+        "protocols": [_protocol_values(one, data) for one in measured],
+    }
+    write_file(path, (json.dumps(values, indent=1) + "\n").encode())
     return path
+
+
+def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
+    """Means, colours over all photos (a*b* in squares of 10 units from -110 on), and the figures of each photo."""
+    results = measured.results
+
+    def mean(name: str) -> Any:
+        return np.round(np.mean([getattr(one, name) for one in results], 0), 6).tolist()
+
+    return {
+        "name": measured.name,
+        "protocol": measured.protocol,
+        "failed": measured.failed,
+        "model": dataclasses.asdict(summarize([one.model for one in results])),
+        "gray": dataclasses.asdict(summarize([one.gray for one in results])),
+        "hues": dict(zip(HUES, mean("hues"), strict=True)),
+        "hues_truth": dict(zip(HUES, mean("hues_truth"), strict=True)),
+        "ab_histogram": mean("histogram"),
+        "ab_histogram_truth": mean("histogram_truth"),
+        "photos": [
+            {"path": _below(one.path, data), "model": _finite(one.model), "gray": _finite(one.gray)} for one in results
+        ],
+    }
+
+
+def _below(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder) if path != folder and path.is_relative_to(folder) else path.name)
+
+
+def _finite(scores: Scores) -> dict[str, float]:
+    """JSON has no infinity: a photo reproduced without any error has 100 dB, as in the means."""
+    return dataclasses.asdict(scores) | {"psnr": min(scores.psnr, 100.0)}

@@ -1,5 +1,6 @@
 """How good the colours are: colour photos made gray, colorized, compared with themselves."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,43 +9,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bwcolor.chroma import predict_chroma
-from bwcolor.color import luma
-from bwcolor.metrics import Scores, score
+from bwcolor.color import luma, rgb_to_lab
+from bwcolor.metrics import Floats, Scores, ab_histogram, hue_shares, score
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import compose_pixels
 from bwcolor.photo import read_rgb
 from bwcolor.session import Model
 
+Picture = NDArray[np.uint8]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Scores of one photo, colorized by the model, and left gray."""
+    """One photo under one protocol, colorized by the model, and left gray.
+
+    hues, histogram: what colours the output has, as metrics.hue_shares and ab_histogram say; the truth's after them.
+    """
 
     path: Path
     model: Scores
     gray: Scores
+    hues: Floats
+    hues_truth: Floats
+    histogram: Floats
+    histogram_truth: Floats
 
 
-def evaluate_photo(path: Path, model: Model, options: ColorizeOptions, size: int) -> Evaluation:
-    """Colorizes the BT.601 gray version of a colour photo and scores both against the truth.
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a photo is prepared. words: with {size}. prepare: RGB (H, W, 3) and size in px -> RGB."""
 
-    size: px; the photo is cropped to its centre square and area-resized to it first; 0 keeps the
-    photo as it is. Raises PhotoError for a photo that can't be read.
-    """
-    truth = read_rgb(path, options.max_pixels)
-    if size:
-        truth = square(truth, size)
-    y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
-    chroma = predict_chroma(y, 1, model, options.detail) * options.strength
-    output = compose_pixels(y, None, chroma)
-    gray = np.repeat(y[..., None], 3, -1)
-    return Evaluation(path, score(output, truth), score(gray, truth))
+    words: str
+    prepare: Callable[[Picture, int], Picture]
 
 
-def square(rgb: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def square(rgb: Picture, size: int) -> Picture:
     """Centre crop to a square, then area resize to size x size; (H, W, 3) uint8."""
     height, width = rgb.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    piece = rgb[top : top + side, left : left + side]
-    return cv2.resize(piece, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return squashed(rgb[top : top + side, left : left + side], size)
+
+
+def squashed(rgb: Picture, size: int) -> Picture:
+    """Area resize to size x size, whatever the aspect; (H, W, 3) uint8."""
+    return cv2.resize(rgb, (size, size), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def untouched(rgb: Picture, size: int) -> Picture:
+    """The photo itself; size does not matter."""
+    return rgb
+
+
+PROTOCOLS = {
+    "crop": Protocol("centre crop to a square, area resize to {size} px", square),
+    "resize": Protocol("area resize to {size} x {size} px, aspect not kept", squashed),
+    "native": Protocol("whole photos at their own size", untouched),
+}
+
+
+def evaluate_photo(path: Path, model: Model, options: ColorizeOptions, names: list[str], size: int) -> list[Evaluation]:
+    """Colorizes the BT.601 gray version of a colour photo and scores both against the truth.
+
+    names: of PROTOCOLS; the result has one evaluation for each. size: px, of those that have one. Raises PhotoError
+    for a photo that can't be read.
+    """
+    photo = read_rgb(path, options.max_pixels)
+    return [_evaluate(path, PROTOCOLS[name].prepare(photo, size), model, options) for name in names]
+
+
+def _evaluate(path: Path, truth: Picture, model: Model, options: ColorizeOptions) -> Evaluation:
+    y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
+    chroma = predict_chroma(y, 1, model, options.detail) * options.strength
+    output = compose_pixels(y, None, chroma)
+    gray = np.repeat(y[..., None], 3, -1)
+    lab, lab_truth = rgb_to_lab(output / 255), rgb_to_lab(truth / 255)
+    return Evaluation(
+        path, score(output, truth), score(gray, truth), hue_shares(lab), hue_shares(lab_truth), ab_histogram(lab),
+        ab_histogram(lab_truth),
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How close a colorized photo is to the truth, and how colourful it is: numpy only.
+"""How close a colorized photo is to the truth, how colourful and how even it is: numpy only.
 
 All photos are uint8 or float arrays (height, width, 3), sRGB; uint8 counts 0..255, float 0..1.
 """
@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 from bwcolor.color import rgb_to_lab
 
 Floats = NDArray[np.float64]
+
+SSIM_WINDOW, SSIM_DEVIATION = 11, 1.5  # px
+SMOOTH = 1.0  # L* between neighbours, below which nothing in the photo explains another colour
+# Names for a*b*: below this chroma it is neutral; else the angle, in degrees, from which on it has that name.
+HUES = {
+    "neutral": 8.0, "red": 0.0, "orange": 45.0, "yellow": 80.0, "green": 110.0, "cyan": 180.0, "blue": 220.0,
+    "purple": 300.0, "pink": 340.0,
+}  # fmt: skip
 
 
 def _unit(rgb: NDArray[Any]) -> Floats:
@@ -76,43 +84,128 @@ def ciede2000(lab1: Floats, lab2: Floats) -> Floats:
     return np.sqrt(np.maximum(squared, 0))
 
 
+def ssim(output: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Structural similarity, mean over pixels and the three channels; at most 1, for equal photos.
+
+    Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity": Gaussian window
+    of 11 x 11 px with a deviation of 1.5, K1 = 0.01, K2 = 0.03, where the window lies inside the photo. Sides
+    below 11 px get the largest odd window that fits.
+    """
+    x, y = _unit(output), _unit(truth)
+    window = min(SSIM_WINDOW, *((side - 1) // 2 * 2 + 1 for side in x.shape[:2]))
+    mean_x, mean_y = _smoothed(x, window), _smoothed(y, window)
+    variance_x, variance_y = _smoothed(x * x, window) - mean_x**2, _smoothed(y * y, window) - mean_y**2
+    covariance = _smoothed(x * y, window) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return float(np.mean(similarity / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))))
+
+
+def _smoothed(values: Floats, window: int) -> Floats:
+    """Gaussian mean over a square window, only where it lies inside: (H, W, C) -> (H - window + 1, ...)."""
+    offsets = np.arange(window) - window // 2
+    weights = np.exp(-(offsets**2) / (2 * SSIM_DEVIATION**2))
+    for axis in (0, 1):
+        length = values.shape[axis] - window + 1
+        parts = (np.take(values, range(k, k + length), axis) * w for k, w in enumerate(weights / weights.sum()))
+        values = sum(parts, np.zeros(()))
+    return values
+
+
+def blotches(lab: Floats) -> float:
+    """99.9th percentile of the jumps of a*b* between neighbours where lightness is smooth, a*b* units.
+
+    lab: (H, W, 3). Smooth: L* differs by less than 1. 0 where nothing is smooth. Colour that leaves its object, or
+    changes where nothing in the photo does, makes it rise above the truth's.
+    """
+    jumps = []
+    for axis in (0, 1):
+        step = np.diff(lab, axis=axis)
+        smooth = np.abs(step[..., 0]) < SMOOTH
+        jumps.append(np.hypot(step[..., 1], step[..., 2])[smooth])
+    found = np.concatenate(jumps)
+    return float(np.percentile(found, 99.9)) if found.size else 0.0
+
+
+def hue_shares(lab: Floats) -> Floats:
+    """The part of all pixels that each of HUES has: (len(HUES),), sum 1."""
+    a, b = lab[..., 1], lab[..., 2]
+    angle = np.degrees(np.arctan2(b, a)) % 360
+    hue = np.searchsorted(list(HUES.values())[1:], angle, side="right")
+    kinds = np.where(np.hypot(a, b) < HUES["neutral"], 0, hue)
+    return np.bincount(kinds.ravel(), minlength=len(HUES)) / kinds.size
+
+
+def ab_histogram(lab: Floats) -> Floats:
+    """The part of all pixels in each square of 10 a*b* units: (22, 22), a* by rows, -110..110; sum 1."""
+    cells = np.clip((lab[..., 1:] + 110) // 10, 0, 21).astype(np.int64)
+    counts = np.bincount((22 * cells[..., 0] + cells[..., 1]).ravel(), minlength=22 * 22)
+    return np.asarray(counts.reshape(22, 22) / cells[..., 0].size, np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Figures of one photo. psnr in dB; de00 is the mean CIEDE2000; colourfulness of both sides."""
+    """Figures of one photo. psnr in dB; de00 is the mean CIEDE2000; colourfulness and blotches of both sides."""
 
     psnr: float
     de00: float
+    ssim: float
     colourfulness: float
     colourfulness_truth: float
+    blotches: float
+    blotches_truth: float
 
 
 def score(output: NDArray[Any], truth: NDArray[Any]) -> Scores:
     """Compares one colorized photo with its truth; both (height, width, 3)."""
-    de00 = float(ciede2000(rgb_to_lab(_unit(output)), rgb_to_lab(_unit(truth))).mean())
-    return Scores(psnr(output, truth), de00, colourfulness(output), colourfulness(truth))
+    lab, lab_truth = rgb_to_lab(_unit(output)), rgb_to_lab(_unit(truth))
+    return Scores(
+        psnr(output, truth), float(ciede2000(lab, lab_truth).mean()), ssim(output, truth), colourfulness(output),
+        colourfulness(truth), blotches(lab), blotches(lab_truth),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Means over photos. colourfulness_ratio is mean(output) / mean(truth)."""
+    """Means over photos.
+
+    de00_median, de00_worst: over photos, and mean of the worst tenth of them. colourfulness_ratio is mean(output) /
+    mean(truth). Both differences in colourfulness that are published: difference_of_means, |mean(output) -
+    mean(truth)|, and mean_difference, mean(|output - truth|).
+    """
 
     photos: int
     psnr: float
     de00: float
+    de00_median: float
+    de00_worst: float
+    ssim: float
     colourfulness: float
     colourfulness_truth: float
     colourfulness_ratio: float
+    difference_of_means: float
+    mean_difference: float
+    blotches: float
+    blotches_truth: float
 
 
 def summarize(scores: list[Scores]) -> Summary:
     """Averages per-photo figures; a photo reproduced without any error counts as 100 dB."""
-    output = float(np.mean([s.colourfulness for s in scores]))
-    truth = float(np.mean([s.colourfulness_truth for s in scores]))
+    of = {name: np.array([getattr(one, name) for one in scores]) for name in Scores.__slots__}
+    output, truth = float(of["colourfulness"].mean()), float(of["colourfulness_truth"].mean())
+    worst = np.sort(of["de00"])[-max(1, round(len(scores) / 10)) :]
     return Summary(
         photos=len(scores),
-        psnr=float(np.mean([min(s.psnr, 100.0) for s in scores])),
-        de00=float(np.mean([s.de00 for s in scores])),
+        psnr=float(np.minimum(of["psnr"], 100).mean()),
+        de00=float(of["de00"].mean()),
+        de00_median=float(np.median(of["de00"])),
+        de00_worst=float(worst.mean()),
+        ssim=float(of["ssim"].mean()),
         colourfulness=output,
         colourfulness_truth=truth,
         colourfulness_ratio=output / truth if truth else 0.0,
+        difference_of_means=abs(output - truth),
+        mean_difference=float(np.abs(of["colourfulness"] - of["colourfulness_truth"]).mean()),
+        blotches=float(of["blotches"].mean()),
+        blotches_truth=float(of["blotches_truth"].mean()),
     )

@@ -64,18 +64,24 @@ def list_models() -> None:
 def info(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE.onnx", help="A model, or a model's file.")],
 ) -> None:
-    """What a model says of itself, and what was measured with it. Nothing of it is run."""
+    """What a model says of itself, what was measured with it, and the model card of a bundled one.
+
+    Nothing of it is run.
+    """
     with errors_as_sentences():
         from bwcolor.modelfile import read_model_file
         from bwcolor.zoo import find_model, model_card
 
         entry = find_model(name)
+        card = model_card(entry)
         for number, (precision, path) in enumerate(entry.files.items()):
             file = read_model_file(path, entry.sha256.get(precision, ""))
             if number:
                 _say("")
-            for title, text in _rows(file, file.spec(), model_card(entry)):
+            for title, text in _rows(file, file.spec(), card):
                 _say(f"{title:14}{text}")
+        if card:
+            typer.echo("\n" + card.read_text(encoding="utf-8").rstrip())
 
 
 @models.command()

@@ -46,10 +46,11 @@ class RunView:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def say(self, text: str) -> None:
-        """A line of the usual kind."""
+    def say(self, *lines: str) -> None:
+        """Lines of the usual kind."""
         if self._level >= 0:
-            self.warn(text)
+            for line in lines:
+                self.warn(line)
 
     def warn(self, text: str) -> None:
         """A line that even --quiet shows."""

@@ -1,5 +1,6 @@
 """`bwcolor eval --card` and `bwcolor models info`: what was measured, kept beside the model."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,13 @@ def colour_photos(tmp_path: Path) -> Path:
 def test_eval_writes_a_card_that_info_shows(tmp_path: Path, colour_photos: Path) -> None:
     model = write_tiny(tmp_path / "tiny.onnx")
     assert "nothing yet" in run("models", "info", model).stdout
-    measured = run("eval", colour_photos, "--model", model, "--size", "32", "--card")
+    measured = run("eval", colour_photos, "--model", model, "--size", "32", "--protocol", "crop", "--card")
     assert measured.exit_code == 0, measured.stderr
     assert f"Written to {tmp_path / 'tiny.onnx.card.json'}" in measured.stdout
     psnr = measured.stdout.split("model ")[1].split()[0]
-    run("eval", colour_photos, "--model", model, "--size", "0", "--card")
-    run("eval", colour_photos, "--model", model, "--size", "32", "--card", "--strength", "0.5")
-    run("eval", colour_photos, "--model", model, "--size", "32", "--card")
+    run("eval", colour_photos, "--model", model, "--protocol", "native", "--card")
+    run("eval", colour_photos, "--model", model, "--size", "32", "--protocol", "crop", "--card", "--strength", "0.5")
+    run("eval", colour_photos, "--model", model, "--size", "32", "--protocol", "crop", "--card")
     shown = run("models", "info", model).stdout
     assert shown.count("clic, 2 photos") == 3, "one for each protocol"
     assert f"PSNR {psnr} dB" in shown
@@ -45,7 +46,7 @@ def test_eval_writes_a_card_that_info_shows(tmp_path: Path, colour_photos: Path)
     assert "measured with another file" in shown
     assert psnr not in shown
     assert run("eval", colour_photos, "--model", model, "--card").exit_code == 0
-    assert run("models", "info", model).stdout.count("clic, 2 photos") == 1
+    assert run("models", "info", model).stdout.count("clic, 2 photos") == 3, "all protocols by default"
 
 
 def test_cards_that_can_not_be_written(tmp_path: Path, colour_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +72,34 @@ def test_cards_that_can_not_be_written(tmp_path: Path, colour_photos: Path, monk
     assert "Permission denied" in failed.stderr
     assert "The figures above stand" in failed.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clic", "tiny.onnx"]
+
+
+def test_eval_writes_all_figures_as_json(tmp_path: Path, colour_photos: Path) -> None:
+    Image.fromarray(np.full((20, 30, 3), (200, 90, 40), np.uint8)).save(colour_photos / "plain.png")
+    (colour_photos / "bad.png").write_bytes(b"no photo")
+    model = write_tiny(tmp_path / "tiny.onnx")
+    report = tmp_path / "report.json"
+    result = run("eval", colour_photos, "--model", model, "--size", "32", "--json", report)
+    assert result.exit_code == 1, "one photo failed"
+    assert f"Written to {report}" in result.stdout
+    values = json.loads(report.read_text())
+    assert [one["name"] for one in values["protocols"]] == ["crop", "resize", "native"]
+    for one in values["protocols"]:
+        assert one["failed"] == 1
+        assert one["protocol"] in result.stdout
+        assert f"{one['model']['psnr']:.2f}" in result.stdout
+        assert [photo["path"] for photo in one["photos"]] == ["0.png", "1.png", "plain.png"]
+        assert one["model"]["de00"] == pytest.approx(np.mean([photo["model"]["de00"] for photo in one["photos"]]))
+        assert one["gray"]["colourfulness"] == 0
+        assert one["hues_truth"]["orange"] > 0.5
+        assert np.sum(one["ab_histogram"]) == pytest.approx(1, abs=1e-4)
+    crop, resize, native = (one["model"]["psnr"] for one in values["protocols"])
+    assert len({crop, resize, native}) == 3
+
+
+def test_json_that_can_not_be_written_is_said_before_anything_is_measured(tmp_path: Path, colour_photos: Path) -> None:
+    model = write_tiny(tmp_path / "tiny.onnx")
+    result = run("eval", colour_photos, "--model", model, "--json", tmp_path / "none" / "report.json")
+    assert result.exit_code == 5
+    assert "there is no folder" in result.stderr
+    assert result.stdout == ""

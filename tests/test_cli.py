@@ -129,18 +129,19 @@ def test_eval_compares_with_gray(tmp_path: Path, tiny_model: Path) -> None:
         pixels = np.clip(rng.normal((150, 120, 80), 20, (48, 64, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
     (tmp_path / "bad.png").write_bytes(b"no photo")
-    result = run("eval", tmp_path, "--model", tiny_model, "--size", "32", "--worst", "1")
+    result = run("eval", tmp_path, "--model", tiny_model, "--size", "32", "--worst", "1", "--protocol", "crop")
     assert result.exit_code == 1
     assert "failed: " in result.stderr
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
     assert "centre crop to a square, area resize to 32 px" in result.stdout
     assert float(lines["model"][1]) > float(lines["gray"][1]) + 3, "a warm tint is nearer to warm photos than gray"
-    assert float(lines["gray"][3]) == 0
+    assert float(lines["gray"][6]) == 0
+    assert float(lines["gray"][3]) > float(lines["model"][3])
     assert result.stdout.splitlines()[-1].startswith(str(tmp_path))
 
 
 def test_training_commands_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("bwcolor.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("bwcolor.train_cli.find_spec", lambda name: None)
     for command in (["train", tmp_path], ["export", tmp_path / "model.pt"]):
         result = run(*command)
         assert result.exit_code == 3

@@ -111,7 +111,9 @@ def test_info_of_the_bundled_model_names_its_model_card() -> None:
     assert info.exit_code == 0
     cards = {line.split(maxsplit=2)[2] for line in info.stdout.splitlines() if line.startswith("model card")}
     (card,) = cards  # the same for both precisions
-    assert Path(card).read_text(encoding="utf-8").startswith("# Model card")
+    text = Path(card).read_text(encoding="utf-8")
+    assert text.startswith("# Model card")
+    assert info.stdout.endswith("\n\n" + text.rstrip() + "\n"), "and shows it"
     assert "Apache-2.0" in info.stdout
 
 

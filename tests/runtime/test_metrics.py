@@ -10,7 +10,22 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from bwcolor.metrics import Floats, Scores, ciede2000, colourfulness, psnr, score, summarize
+from bwcolor.color import rgb_to_lab
+from bwcolor.metrics import (
+    HUES,
+    SSIM_WINDOW,
+    Floats,
+    Scores,
+    ab_histogram,
+    blotches,
+    ciede2000,
+    colourfulness,
+    hue_shares,
+    psnr,
+    score,
+    ssim,
+    summarize,
+)
 
 properties = settings(max_examples=100, deadline=None)
 components = st.floats(-128, 128)
@@ -148,14 +163,95 @@ def test_score_averages_ciede2000_over_pixels() -> None:
 
 def test_summary_averages_photos() -> None:
     """The ratio is 35 / 30, not the mean 1.0 of the ratios; a perfect photo counts as 100 dB."""
-    summary = summarize([Scores(math.inf, 0, 10, 20), Scores(20, 8, 60, 40)])
+    summary = summarize([
+        Scores(math.inf, 0, 1.0, 10, 20, blotches=1, blotches_truth=3), Scores(20, 8, 0.5, 60, 40, 2, 5)
+    ])  # fmt: skip
     assert summary.photos == 2
     assert summary.psnr == 60
     assert summary.de00 == 4
     assert summary.colourfulness == 35
     assert summary.colourfulness_truth == 30
     assert summary.colourfulness_ratio == pytest.approx(35 / 30)
+    assert summary.difference_of_means == 5
+    assert summary.mean_difference == 15
+    assert (summary.ssim, summary.blotches, summary.blotches_truth) == (0.75, 1.5, 4)
+    assert (summary.de00_median, summary.de00_worst) == (4, 8)
+
+
+def test_the_worst_tenth_of_photos_is_averaged() -> None:
+    scores = [Scores(30, de00, 1, 1, 1, 0, 0) for de00 in range(20)]
+    summary = summarize(scores)
+    assert summary.de00_worst == pytest.approx((18 + 19) / 2)
+    assert summary.de00_median == pytest.approx(9.5)
 
 
 def test_summary_of_gray_truth_has_ratio_zero() -> None:
-    assert summarize([Scores(30, 5, 12, 0)]).colourfulness_ratio == 0
+    assert summarize([Scores(30, 5, 1, 12, 0, 0, 0)]).colourfulness_ratio == 0
+
+
+def ssim_at(x: Floats, y: Floats, row: int, column: int) -> float:
+    """The definition of Wang et al. 2004, at the window whose upper left corner is given; one channel."""
+    offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
+    weights = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    a, b = (p[row : row + SSIM_WINDOW, column : column + SSIM_WINDOW] for p in (x, y))
+    mean_a, mean_b = (weights * a).sum(), (weights * b).sum()
+    variance_a, variance_b = (weights * (a - mean_a) ** 2).sum(), (weights * (b - mean_b) ** 2).sum()
+    covariance = (weights * (a - mean_a) * (b - mean_b)).sum()
+    c1, c2 = 0.01**2, 0.03**2
+    return float(
+        (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+        / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+    )  # fmt: skip
+
+
+def test_ssim_is_the_mean_over_windows_and_channels() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.random((13, 14, 3)), rng.random((13, 14, 3))
+    expected = np.mean([ssim_at(x[..., c], y[..., c], r, k) for c in range(3) for r in range(3) for k in range(4)])
+    assert ssim(x, y) == pytest.approx(expected, abs=1e-12)
+    assert ssim(x, x) == pytest.approx(1)
+    assert ssim(x, y) == pytest.approx(ssim(y, x))
+    noisy = np.clip(x + 0.05 * rng.standard_normal(x.shape), 0, 1)
+    assert ssim(x, y) < ssim(x, noisy) < 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9, 3), (4, 50, 3), (11, 11, 3)])
+def test_ssim_of_small_photos(shape: tuple[int, ...]) -> None:
+    black, white = np.zeros(shape), np.ones(shape)
+    assert ssim(white, white) == pytest.approx(1)
+    assert ssim(black, white) == pytest.approx(0.01**2 / (1 + 0.01**2)), "only the constants are left"
+
+
+def test_blotches_are_jumps_of_colour_that_nothing_in_the_photo_explains() -> None:
+    lab = np.zeros((40, 40, 3))
+    lab[..., 0] = 50
+    assert blotches(lab) == 0
+    lab[:, 20:, 1] = 12  # an edge in a* and b* alone: 5, 12 and 13 are a triangle
+    lab[:, 20:, 2] = 5
+    assert blotches(lab) == pytest.approx(13)
+    lab[:, 20:, 0] = 52  # now the photo has that edge too
+    assert blotches(lab) == 0
+    assert blotches(np.zeros((1, 1, 3))) == 0
+
+
+@pytest.mark.parametrize(
+    ("rgb", "hue"),
+    [
+        ((128, 128, 128), "neutral"), ((255, 0, 0), "red"), ((200, 120, 40), "orange"), ((240, 230, 30), "yellow"),
+        ((30, 160, 40), "green"), ((0, 200, 200), "cyan"), ((90, 150, 220), "blue"), ((130, 30, 190), "purple"),
+        ((240, 60, 150), "pink"), ((224, 172, 145), "orange"),
+    ],
+)  # fmt: skip
+def test_hues_have_the_names_that_people_give_them(rgb: tuple[int, int, int], hue: str) -> None:
+    shares = dict(zip(HUES, hue_shares(rgb_to_lab(np.full((3, 5, 3), rgb) / 255)), strict=True))
+    assert shares == {name: float(name == hue) for name in HUES}
+
+
+def test_histogram_of_colours() -> None:
+    lab = np.array([[(50, 0, 0), (20, 9.9, 0), (20, -0.1, 25), (90, 500, -500)]], float)
+    histogram = ab_histogram(lab)
+    assert histogram.sum() == pytest.approx(1)
+    assert histogram[11, 11] == 0.5
+    assert histogram[10, 13] == 0.25
+    assert histogram[21, 0] == 0.25, "the last squares take what lies beyond"

@@ -23,7 +23,19 @@ from bwcolor.metrics import Summary
 
 CONFIG = TrainConfig(recipe="mine", steps=123)
 SUMMARY = Summary(
-    photos=2, psnr=20.5, de00=12.25, colourfulness=15.0, colourfulness_truth=30.0, colourfulness_ratio=0.5
+    photos=2,
+    psnr=20.5,
+    de00=12.25,
+    de00_median=12.0,
+    de00_worst=14.0,
+    ssim=0.9,
+    colourfulness=15.0,
+    colourfulness_truth=30.0,
+    colourfulness_ratio=0.5,
+    difference_of_means=15.0,
+    mean_difference=15.0,
+    blotches=2.0,
+    blotches_truth=1.0,
 )
 
 

@@ -1,0 +1,29 @@
+"""Arguments and options that several commands share."""
+
+import enum
+from typing import Annotated
+
+import typer
+
+
+class Detail(enum.StrEnum):
+    """The choices of --detail."""
+
+    FAST = "fast"
+    AUTO = "auto"
+    MAX = "max"
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; an explicit cuda never runs on the CPU.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", metavar="NAME|FILE.onnx|A+B",
+        help="A model's name (`bwcolor models` lists them), an ONNX file, or two of those, whose colours are averaged.",
+    ),
+]  # fmt: skip
+Strength = Annotated[float, typer.Option(help="How much colour: 0 (gray) to 1 (as the model says).")]
+DetailChoice = Annotated[
+    Detail, typer.Option(help="fast: one pass over the photo. max: tiles add detail. auto: what measured best.")
+]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]

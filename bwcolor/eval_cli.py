@@ -1,0 +1,126 @@
+"""The command `bwcolor eval`: how good a model's colours are, under stated protocols.
+
+Heavy packages are imported inside the command, so that --help stays quick.
+"""
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bwcolor.arguments import Detail, DetailChoice, Device, MaxPixels, ModelName, Strength
+from bwcolor.errors import FolderError, ModelError, NoPhotosError, PhotoError
+from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
+
+if TYPE_CHECKING:
+    from bwcolor.evaluate import Evaluation
+
+
+class ProtocolName(enum.StrEnum):
+    """The choices of --protocol, as in evaluate.PROTOCOLS."""
+
+    CROP = "crop"
+    RESIZE = "resize"
+    NATIVE = "native"
+
+
+def evaluate(
+    photos: Annotated[Path, typer.Argument(help="A folder of colour photos, or one.")],
+    model: ModelName = "default",
+    device: Device = "auto",
+    strength: Strength = 1.0,
+    detail: DetailChoice = Detail.AUTO,
+    protocol: Annotated[
+        list[ProtocolName] | None,
+        typer.Option(
+            help="crop: centre square at --size, as most papers do. resize: squashed to --size. native: whole photos as"
+            " they are. May be repeated; by default all three."
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, help="px of the squares of crop and resize.")] = 256,
+    worst: Annotated[int, typer.Option(min=0, help="Also list this many photos with the largest error.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write all figures, also of each photo, to this file.")
+    ] = None,
+    card: Annotated[
+        bool, typer.Option("--card", help="Write the figures beside the model too, for `bwcolor models info`.")
+    ] = False,
+    max_pixels: MaxPixels = 300_000_000,
+) -> None:
+    """Measure a model: make colour photos gray, colorize them, compare with the truth."""
+    with errors_as_sentences():
+        from bwcolor.card import Measured, with_card, write_card, write_json
+        from bwcolor.evaluate import PROTOCOLS, evaluate_photo
+        from bwcolor.options import ColorizeOptions
+        from bwcolor.plan import find_jobs
+        from bwcolor.progress import RunView, printable
+        from bwcolor.zoo import load
+
+        if json_file and not json_file.absolute().parent.is_dir():
+            raise FolderError(f"--json {json_file}: there is no folder {json_file.parent}. Make it, or name another.")
+        options = ColorizeOptions(strength, detail.value, max_pixels=max_pixels)
+        names = list(dict.fromkeys(one.value for one in protocol or ProtocolName))
+        plan = find_jobs(photos, None)
+        paths = [job.source for job in plan.jobs]
+        results: list[list[Evaluation]] = []
+        with RunView(len(paths), photos.absolute(), 0) as view:
+            network = load(model, device)
+            view.say(*network.lines)
+            owner = with_card(network) if card else None
+            for left in plan.left_out:
+                view.leave_out(left)
+            for path in paths:
+                try:
+                    results.append(evaluate_photo(path, network, options, names, size))
+                except (PhotoError, ModelError) as error:
+                    view.warn(f"failed: {path}: {error}")
+                view.advance(path)
+        if not results:
+            raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be evaluated.")
+        typer.echo(printable(f"Model {network.label}"))
+        told = f"; BT.601 gray input; detail {detail.value}; strength {strength:g}"
+        measured = [
+            Measured(name, PROTOCOLS[name].words.format(size=size) + told, list(evaluations), len(paths) - len(results))
+            for name, evaluations in zip(names, zip(*results, strict=True), strict=True)
+        ]
+        for one in measured:
+            _print_scores(one.protocol, one.results, worst)
+        if json_file:
+            typer.echo(printable(f"Written to {write_json(json_file, network, photos, measured)}"))
+        if owner:
+            typer.echo(printable(f"Written to {write_card(owner, photos, measured)}"))
+        if len(results) < len(paths) or any(left.failed for left in plan.left_out):
+            raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> None:
+    from bwcolor.metrics import HUES, summarize
+    from bwcolor.progress import printable
+
+    typer.echo(f"\nProtocol: {protocol}; means over {len(results)} photos")
+    typer.echo(
+        f"{'':8}{'PSNR dB':>9}{'SSIM':>8}{'CIEDE2000':>11}{'median':>8}{'worst 10 %':>12}{'colourfulness':>15}"
+        f"{'of truth':>10}"
+    )
+    model, gray = summarize([r.model for r in results]), summarize([r.gray for r in results])
+    for name, one in (("model", model), ("gray", gray)):
+        ratio = f"{100 * one.colourfulness_ratio:.1f} %"
+        typer.echo(
+            f"{name:8}{one.psnr:9.2f}{one.ssim:8.4f}{one.de00:11.2f}{one.de00_median:8.2f}{one.de00_worst:12.2f}"
+            f"{one.colourfulness:15.2f}{ratio:>10}"
+        )
+    typer.echo(f"{'truth':8}{'':48}{model.colourfulness_truth:15.2f}")
+    typer.echo(
+        f"Colourfulness off by: difference of means {model.difference_of_means:.2f}, mean of differences"
+        f" {model.mean_difference:.2f}. Blotches (99.9th percentile of a*b* jumps where L* is smooth):"
+        f" {model.blotches:.1f}, truth {model.blotches_truth:.1f}"
+    )
+    ours, truth = (sum(getattr(r, of) for r in results) / len(results) for of in ("hues", "hues_truth"))
+    shares = ", ".join(f"{hue} {100 * a:.0f} ({100 * b:.0f})" for hue, a, b in zip(HUES, ours, truth, strict=True))
+    typer.echo(f"Pixels by hue, % (truth): {shares}")
+    for result in sorted(results, key=lambda r: -r.model.de00)[:worst]:
+        typer.echo(
+            printable(f"{result.path}: CIEDE2000 {result.model.de00:.2f} (gray {result.gray.de00:.2f}),")
+            + f" PSNR {result.model.psnr:.2f} dB (gray {result.gray.psnr:.2f})"
+        )

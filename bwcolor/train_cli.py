@@ -1,0 +1,167 @@
+"""The commands `bwcolor train` and `bwcolor export`, which need the extra bwcolor[train].
+
+Heavy packages are imported inside the commands, so that --help stays quick.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bwcolor.errors import DeviceError, UsageError
+from bwcolor.exits import errors_as_sentences
+
+TRAINING_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib")
+
+
+def train(
+    photos: Annotated[
+        str, typer.Argument(help="A folder of colour photos (with its sub-folders), or the name of a data set.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs; by default runs/RECIPE.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Name of a recipe; 'default' for a folder, 'unet-cifar' without photos.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List recipes and data sets.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    init_from: Annotated[Path | None, typer.Option(help="Take the first weights from this checkpoint.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Train for this long in all instead of the recipe's number of steps.")
+    ] = None,
+    fit: Annotated[
+        list[str] | None, typer.Option(help="Only photos whose manifest says this of fit_for_training, such as yes.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="The manifest (CSV); by default MANIFEST.csv in the folder or above.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for downloads and decoded photos.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: as many as there are cores.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write the log files only.")] = False,
+) -> None:
+    """Train a generator on colour photos (needs the extra bwcolor[train])."""
+    chosen = recipe or ("default" if photos else "unet-cifar")
+    folder = out or Path("runs", chosen)
+    with errors_as_sentences(f"add --resume to go on from the last checkpoint in {folder}"):
+        if list_:
+            _print_recipes()
+            return
+        _need_training_packages()
+        from bwcolor_training.config import load_recipe
+        from bwcolor_training.datasets import default_cache
+        from bwcolor_training.loop import Source, is_main
+        from bwcolor_training.loop import train as run_training
+        from bwcolor_training.progress import TrainingLog
+
+        if resume and (settings or init_from):
+            raise UsageError(
+                "--resume goes on with the settings and weights of last.pt: leave out --set and --init-from."
+            )
+        config = None if resume and recipe is None else load_recipe(chosen, settings or [])
+        source = Source(photos, cache or default_cache(), frozenset(fit) if fit else None, manifest)
+        with TrainingLog(folder, is_main(), quiet) as log:
+            checkpoint = run_training(
+                source, folder, config, resume=resume, init_from=init_from, minutes=minutes, log=log,
+                device=device, threads=threads,
+            )  # fmt: skip
+        if is_main():
+            from bwcolor_export.onnx import ExportOptions, export_onnx
+
+            model = checkpoint.with_suffix(".onnx")
+            export_onnx(checkpoint, model, ExportOptions(), overwrite=True)
+            typer.echo(f"{folder / 'report.html'}: how it went. {folder / 'samples'}: what it looks like.")
+            typer.echo(f"{model} colorizes: bwcolor PHOTOS --model {model}")
+
+
+def _print_recipes() -> None:
+    from bwcolor_training.config import recipes
+    from bwcolor_training.datasets import DATASETS
+
+    typer.echo("Recipes (--recipe NAME):")
+    for name, purpose in recipes().items():
+        typer.echo(f"  {name:20}{purpose}")
+    typer.echo("Data sets (by name instead of a folder):")
+    for name, about in DATASETS.items():
+        size = f"{about.gigabytes:g} GB" if about.url or about.torchvision else "unpacked by hand"
+        typer.echo(
+            f"  {name:20}{about.purpose} {about.photos:,} photos, {size}, licence: {about.licence}; {about.page}"
+        )
+
+
+def export(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of bwcolor train, such as runs/default/model.pt; or see --arch.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The ONNX file; by default beside the checkpoint.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, fp16 (for GPUs) or int8 (for CPUs).")] = "fp32",
+    name: Annotated[str, typer.Option(help="The model's name, written into the file.")] = "",
+    licence: Annotated[
+        str, typer.Option("--licence", "--license", help="Licence of the weights, written into the file.")
+    ] = "not stated",
+    model_version: Annotated[str, typer.Option(help="The model's version, written into the file.")] = "1",
+    training_data: Annotated[
+        str, typer.Option(help="One sentence on what it was trained on; by default what the checkpoint says.")
+    ] = "",
+    network_size: Annotated[
+        int, typer.Option(min=0, help="px; the scale at which it sees whole photos; 0: the recipe's.")
+    ] = 0,
+    tile_size: Annotated[int, typer.Option(min=0, help="px; side of its tiles; 0: the network's size.")] = 0,
+    gain: Annotated[float, typer.Option(min=0.01, help="Factor on all chroma, built into the file.")] = 1.0,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A folder of photos that set the ranges of int8; by default a bundled handful.")
+    ] = None,
+    atol: Annotated[
+        float, typer.Option(min=0, help="fp32: largest difference from PyTorch, a*b* units; above, there is no file.")
+    ] = 0.05,
+    max_de00: Annotated[
+        float, typer.Option("--max-de00", min=0, help="fp16, int8: largest mean CIEDE2000 against fp32.")
+    ] = 0.5,
+    max_de00_p99: Annotated[
+        float, typer.Option("--max-de00-p99", min=0, help="fp16, int8: the same, 99th percentile over pixels.")
+    ] = 2.0,
+    arch: Annotated[
+        str, typer.Option(metavar="RECIPE", help="The file is a plain state dict of this recipe's network.")
+    ] = "",
+    input_kind: Annotated[str, typer.Option(help="With --arch: what it was fed, luma or l (L* of CIELAB).")] = "",
+    input_range: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="With --arch: what it was fed for black and white.")
+    ] = "",
+    output_kind: Annotated[str, typer.Option(help="With --arch: what it gives, cbcr or ab (a*b* of CIELAB).")] = "",
+    output_range: Annotated[
+        str, typer.Option(metavar="LOW,HIGH", help="With --arch: the ends of Cb and Cr, or a* and b* of -128 and 128.")
+    ] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ONNX file if it exists.")] = False,
+) -> None:
+    """Turn a checkpoint into one ONNX file that says how to use it (needs the extra bwcolor[train])."""
+    with errors_as_sentences():
+        _need_training_packages()
+        from bwcolor_export.contract import told_contract
+        from bwcolor_export.onnx import ExportOptions, export_onnx
+
+        from bwcolor.progress import printable
+
+        target = output or checkpoint.with_suffix(".onnx")
+        contract = told_contract(arch, input_kind, output_kind, input_range, output_range)
+        options = ExportOptions(
+            name, model_version, licence, training_data, network_size, tile_size, gain, precision, calibrate,
+            contract, atol, max_de00, max_de00_p99,
+        )  # fmt: skip
+        result = export_onnx(checkpoint, target, options, overwrite)
+        for line in result.lines():
+            typer.echo(line)
+        typer.echo(printable(f"{target}: {result.size / 1e6:.1f} MB, SHA-256 {result.sha256}"))
+
+
+def _need_training_packages() -> None:
+    missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise DeviceError(
+            f"This command needs {', '.join(missing)}: pip install 'bwcolor[train]',"
+            " or '.[train]' where bwcolor's source is."
+        )

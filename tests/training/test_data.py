@@ -1,5 +1,6 @@
 """Photos to train on: which are taken, how they are split, cropped and put in batches."""
 
+import dataclasses
 import hashlib
 import os
 import threading
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bwcolor_training import data
-from bwcolor_training.data import PhotoSet, batches, crop, load_photos, split
+from bwcolor_training.data import PhotoSet, batches, crop, folder_weights, load_photos, split
 from bwcolor_training.errors import TrainingInputError
 from numpy.typing import NDArray
 from PIL import Image
@@ -361,6 +362,17 @@ def test_seed_and_step_decide_a_weighted_batch() -> None:
         return list(islice(batches(plain_photos(9), np.arange(9), 32, 4, 0.5, 1, first_step, np.arange(9.0)), 3))
 
     assert np.array_equal(some(0)[2], some(2)[0])
+
+
+def test_folders_are_weighed_by_the_longest_path_that_fits() -> None:
+    names = ["people/a.jpg", "people/old/b.jpg", "people_too/c.jpg", "d.jpg"]
+    photos = dataclasses.replace(plain_photos(4), names=names)
+    weights = folder_weights(photos, {"people/old": 0.0, "people/": 3.0})
+    assert weights is not None
+    assert weights.tolist() == [3, 0, 1, 1]
+    assert folder_weights(photos, {}) is None
+    with pytest.raises(TrainingInputError, match=r"no photos are in 'peopl'.* people, people_too\."):
+        folder_weights(photos, {"peopl": 2.0})
 
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf]])

@@ -17,6 +17,7 @@ from bwcolor_training.critic import PatchCritic
 from bwcolor_training.degrade import to_chroma, to_luma
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.validate import validate
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from toy_training import EACH_STEP, GAME, PowerCut, Recorder, records, run
 
@@ -272,3 +273,24 @@ def test_settings_that_do_not_fit_are_found_before_a_photo_is_read(tiny: TrainCo
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingInputError, match="must be multiples of"):
         run(tmp_path / "empty", tmp_path / "out", dataclasses.replace(tiny, sizes=(33,), batches=(2,), shares=(1.0,)))
+
+
+def test_photos_of_a_folder_with_weight_0_are_never_seen(
+    photos: Path, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[int] = set()
+    take = data.PhotoSet.photo
+
+    def note(self: data.PhotoSet, number: int) -> NDArray[np.uint8]:
+        seen.add(number)
+        return take(self, number)
+
+    monkeypatch.setattr(data.PhotoSet, "photo", note)
+    monkeypatch.setattr(state, "_survey", lambda *_: (torch.zeros(2), None))  # looks at all of them
+    config = dataclasses.replace(tiny, folders={"more": 0.0}, steps=20, validation=0.0)
+    run(photos, tmp_path / "out", config)
+    names = data.load_photos(photos, tiny.short_side, photos.parent / "cache")[0].names
+    assert any(name.startswith("more/") for name in names)
+    assert {names[number] for number in seen} == {name for name in names if not name.startswith("more/")}
+    with pytest.raises(TrainingInputError, match="no photos are in 'mor'"):
+        run(photos, tmp_path / "other", dataclasses.replace(config, folders={"mor": 0.0}))

@@ -39,7 +39,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 class TrainConfig:
     """Every setting of a run with its unit and default.
 
-    dataset: a name in datasets.DATASETS, used when no folder is given. short_side: px; photos are kept at this
+    dataset: a name in datasets.DATASETS, used when no folder is given. folders: how often photos of a sub-folder are
+    taken, where not once as often as others: by its path, 0 for never. short_side: px; photos are kept at this
     short side, larger crops are enlarged from it.
 
     generator: a name in build.GENERATORS. encoder: "torchvision" (its own download of ImageNet
@@ -81,6 +82,7 @@ class TrainConfig:
 
     recipe: str = "default"
     dataset: str = ""
+    folders: dict[str, float] = field(default_factory=dict)
     short_side: int = 176
     generator: str = "mobilenet-unet"
     encoder: str = "torchvision"
@@ -146,6 +148,8 @@ class TrainConfig:
                 raise TrainingInputError(f"{name} must be 1 or more.")
         if not self.losses or not all(0 <= weight < math.inf for weight in self.losses.values()):
             raise TrainingInputError("losses must name at least one loss, each with a finite weight, none negative.")
+        if not all(0 <= weight < math.inf for weight in self.folders.values()):
+            raise TrainingInputError("folders must give each sub-folder a finite weight, none negative.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise TrainingInputError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}.")

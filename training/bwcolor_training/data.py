@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ GRAY_CHROMA = 3.0  # mean |Cb| + |Cr| in 8-bit levels below which a photo counts
 MAX_ASPECT = 2.0  # longer photos are cropped in the middle: their ends would be seen too rarely
 FORMAT = 2  # of the decoded files; counted up when what is in them changes
 AT_ONCE = 256  # photos that are decoded between two looks at what came out: bounds memory, and Ctrl-C is heard
+NAMED_FOLDERS = 50  # that an error lists
 ABANDONED = 24 * 3600  # seconds after which a half-written file belongs to a process that was killed
 
 Numbers = NDArray[np.int64]  # (N,) of photos in a PhotoSet
@@ -301,6 +302,24 @@ def batches(photos: PhotoSet, numbers: Numbers, size: int, batch: int, min_scale
         chosen = rng.choice(numbers, batch, replace=several < batch, p=chances)
         yield np.stack([crop(photos.photo(int(n)), size, min_scale, rng) for n in chosen])
         step += 1
+
+
+def folder_weights(photos: PhotoSet, folders: Mapping[str, float]) -> NDArray[np.float64] | None:
+    """How likely each photo is taken, by the sub-folder that it lies in; None where all are alike.
+
+    folders: weights by path below the photos' folder; the longest path that fits counts, other photos have 1.
+    Raises TrainingInputError for a folder without photos.
+    """
+    if not folders:
+        return None
+    weights = np.ones(len(photos))
+    for folder in sorted(folders, key=len):
+        inside = np.array([name.startswith(f"{folder.strip('/')}/") for name in photos.names])
+        if not inside.any():
+            known = ", ".join(sorted({name.partition("/")[0] for name in photos.names if "/" in name})[:NAMED_FOLDERS])
+            raise TrainingInputError(f"--set folders: no photos are in {folder!r}. Sub-folders with photos: {known}.")
+        weights[inside] = folders[folder]
+    return weights
 
 
 def _chances(weights: NDArray[np.float64]) -> NDArray[np.float64]:

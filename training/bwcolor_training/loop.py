@@ -115,6 +115,7 @@ def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSe
     config, device, main = run.config, processes.device, processes.rank == 0
     game = losses.adversary(config)
     critic = None if run.critic is None else _parallel(run.critic, processes)
+    weights = data.folder_weights(photos, config.folders)
     saved = time.monotonic()
     present, frozen = -1, None
     model: nn.Module = run.network
@@ -125,7 +126,7 @@ def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSe
                 log.stage(config, present, processes.world)
                 prefetcher.start(data.batches(
                     photos, train_numbers, config.sizes[present], config.batches[present], config.min_scale,
-                    config.seed * 1000 + processes.rank, run.step,
+                    config.seed * 1000 + processes.rank, run.step, weights,
                 ))  # fmt: skip
             if (progress < config.freeze_encoder) != frozen:
                 frozen = progress < config.freeze_encoder

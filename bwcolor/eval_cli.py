@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bwcolor.arguments import Detail, DetailChoice, Device, MaxPixels, ModelName, Strength
-from bwcolor.errors import FolderError, ModelError, NoPhotosError, PhotoError
+from bwcolor.errors import FolderError, NoPhotosError
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def evaluate(
     """Measure a model: make colour photos gray, colorize them, compare with the truth."""
     with errors_as_sentences():
         from bwcolor.card import Measured, with_card, write_card, write_json
-        from bwcolor.evaluate import PROTOCOLS, evaluate_photo
+        from bwcolor.evaluate import PROTOCOLS, evaluate_photos
         from bwcolor.options import ColorizeOptions
         from bwcolor.plan import find_jobs
         from bwcolor.progress import RunView, printable
@@ -70,14 +70,16 @@ def evaluate(
             owner = with_card(network) if card else None
             for left in plan.left_out:
                 view.leave_out(left)
-            for path in paths:
-                try:
-                    results.append(evaluate_photo(path, network, options, names, size))
-                except (PhotoError, ModelError) as error:
-                    view.warn(f"failed: {path}: {error}")
+            for path, outcome in evaluate_photos(paths, network, options, names, size):
+                if isinstance(outcome, list):
+                    results.append(outcome)
+                else:
+                    view.warn(f"failed: {path}: {outcome}")
                 view.advance(path)
         if not results:
             raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be evaluated.")
+        order = {path: number for number, path in enumerate(paths)}
+        results.sort(key=lambda one: order[one[0].path])
         typer.echo(printable(f"Model {network.label}"))
         told = f"; BT.601 gray input; detail {detail.value}; strength {strength:g}"
         measured = [

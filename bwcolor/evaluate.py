@@ -1,6 +1,6 @@
 """How good the colours are: colour photos made gray, colorized, compared with themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from bwcolor.chroma import predict_chroma
 from bwcolor.color import luma, rgb_to_lab
+from bwcolor.errors import ModelError, PhotoError
 from bwcolor.metrics import Floats, Scores, ab_histogram, hue_shares, score
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import compose_pixels
-from bwcolor.photo import read_rgb
+from bwcolor.photo import photo_pixels, read_rgb
+from bwcolor.pipeline import PixelBudget, in_threads
 from bwcolor.session import Model
 
 Picture = NDArray[np.uint8]
+
+PIXELS_AT_ONCE = 12_000_000  # over all photos in work: CIEDE2000 takes about 200 bytes for each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +70,22 @@ PROTOCOLS = {
     "resize": Protocol("area resize to {size} x {size} px, aspect not kept", squashed),
     "native": Protocol("whole photos at their own size", untouched),
 }
+
+
+def evaluate_photos(
+    paths: list[Path], model: Model, options: ColorizeOptions, names: list[str], size: int
+) -> Iterator[tuple[Path, list[Evaluation] | PhotoError | ModelError]]:
+    """Each photo with its evaluations, or with what went wrong, as it ends; see evaluate_photo."""
+    budget = PixelBudget(PIXELS_AT_ONCE)
+
+    def work(path: Path) -> tuple[Path, list[Evaluation] | PhotoError | ModelError]:
+        try:
+            with budget.hold(photo_pixels(path)):
+                return path, evaluate_photo(path, model, options, names, size)
+        except (PhotoError, ModelError) as error:
+            return path, error
+
+    return in_threads(work, paths, options.jobs)
 
 
 def evaluate_photo(path: Path, model: Model, options: ColorizeOptions, names: list[str], size: int) -> list[Evaluation]:

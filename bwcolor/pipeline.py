@@ -4,9 +4,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 import cv2
 
@@ -20,6 +21,9 @@ from bwcolor.plan import Job
 from bwcolor.report import Outcome
 from bwcolor.session import Model
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
 MAX_JOBS = 4  # photos at once by default: more rarely pays and costs memory
 PIXELS_AT_ONCE = 60_000_000  # over all photos in work; a larger photo is worked on alone
 
@@ -27,22 +31,29 @@ PIXELS_AT_ONCE = 60_000_000  # over all photos in work; a larger photo is worked
 def run(jobs: list[Job], model: Model, options: ColorizeOptions) -> Iterator[Outcome]:
     """Colorizes the photos in threads; yields an Outcome as each one ends.
 
-    Reading, the network and encoding all release Python's lock, so threads use all cores. Only what
-    ends the whole run is raised: FolderError (disk full) and bugs.
+    Only what ends the whole run is raised: FolderError (disk full) and bugs.
+    """
+    budget = PixelBudget(PIXELS_AT_ONCE)
+    return in_threads(lambda job: colorize_photo(job, model, options, budget), jobs, options.jobs)
+
+
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """What `work` makes of each item, as it ends, in any order. threads: 0 for one a core, at most MAX_JOBS.
+
+    Reading, the network, measuring and encoding all release Python's lock, so threads use all cores.
     """
     cv2.setNumThreads(1)  # the photos share the cores; each one's own loops must not
     # What a damaged file makes a codec print is said by our own line, with the file's name.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    workers = options.jobs or min(MAX_JOBS, os.cpu_count() or 1)
-    budget = PixelBudget(PIXELS_AT_ONCE)
-    remaining = iter(jobs)
+    workers = threads or min(MAX_JOBS, os.cpu_count() or 1)
+    remaining = iter(items)
     with ThreadPoolExecutor(workers) as pool:
-        waiting: set[Future[Outcome]] = set()
+        waiting: set[Future[Result]] = set()
         try:
             while True:
-                while len(waiting) < 2 * workers and (job := next(remaining, None)):
-                    waiting.add(pool.submit(colorize_photo, job, model, options, budget))
+                while len(waiting) < 2 * workers and (item := next(remaining, None)) is not None:
+                    waiting.add(pool.submit(work, item))
                 if not waiting:
                     return
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)

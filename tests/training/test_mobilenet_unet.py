@@ -11,6 +11,7 @@ from bwcolor_training.mobilenet_unet import (
     TENSORFLOW,
     TORCHVISION,
     WIDTHS,
+    Conv,
     EncoderConvention,
     MobileNetV2Encoder,
     MobileUNet,
@@ -211,3 +212,17 @@ def test_widths_that_are_left_out_are_its_own() -> None:
     weights = network.state_dict()
     assert len(weights["bottom.0.weight"]) == WIDTHS[0]
     assert [len(weights[f"ups.{level}.convs.0.weight"]) for level in range(4)] == list(WIDTHS)
+
+
+@pytest.mark.parametrize("same_padding", [True, False])
+def test_training_computes_what_is_exported(same_padding: bool) -> None:
+    """Strided depthwise convolutions go another way while training on a CPU."""
+    torch.manual_seed(0)
+    conv = Conv(6, 6, 3, stride=2, groups=6, same_padding=same_padding)
+    x = torch.rand(2, 6, 12, 8, requires_grad=True)
+    ways = [conv.train()(x), conv.eval()(x)]
+    assert ways[0].shape == (2, 6, 6, 4)
+    assert torch.allclose(ways[0], ways[1], atol=1e-6)
+    gradients = [torch.autograd.grad(way.square().sum(), [x, *conv.parameters()]) for way in ways]
+    for trained, exported in zip(*gradients, strict=True):
+        assert torch.allclose(trained, exported, atol=1e-5)

@@ -55,6 +55,8 @@ def measure(paths: list[Path], model: OnnxModel, sizes: list[int], way: str) -> 
             vivid[size].append(colourfulness(output))
         for a, b in itertools.combinations(sizes, 2):
             differences[f"{a}-{b}"].append(float(ciede2000(rgb_to_lab(outputs[a]), rgb_to_lab(outputs[b])).mean()))
+    if not vivid[sizes[0]]:
+        sys.exit(f"No photo is as large as {max(sizes)} px.")
     return {
         "way": way,
         "photos": len(vivid[sizes[0]]),
@@ -74,11 +76,11 @@ def main() -> int:
     model = load(arguments.model, "cpu")
     if not isinstance(model, OnnxModel):
         parser.error("--model: one model, no average")
+    if model.spec.shape == "square":
+        parser.error("--model: one that keeps a photo's aspect")
     paths = [job.source for job in find_jobs(arguments.photos, None).jobs]
     results = [measure(paths, model, sorted(arguments.sizes), way) for way in ("scan", "network")]
     for result in results:
-        if not result["photos"]:
-            parser.error(f"{arguments.photos}: no photo is as large as {max(arguments.sizes)} px")
         sys.stdout.write(f"{model.label}, {result['way']}, {result['photos']} photos\n")
         for title in ("de00", "de00_worst_photo", "colourfulness"):
             values = result[title]

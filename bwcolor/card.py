@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from bwcolor.metrics import HUES, Scores, summarize
 from bwcolor.session import Average, OnnxModel
 from bwcolor.sidecar import Measurement, card_content, card_path, is_ours
 from bwcolor.zoo import write_file
+
+JSON_FORMAT = "bwcolor-eval-1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,9 +75,24 @@ def _measurement(model: OnnxModel, data: Path, measured: Measured) -> Measuremen
     )
 
 
+def check_json(path: Path) -> None:
+    """Raises UsageError or FolderError where write_json would fail, or replace something else than its own file."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FolderError(f"--json {path}: there is no folder {folder}. Make it, or name another.")
+    if os.path.lexists(path):
+        try:
+            known = json.loads(path.read_bytes())["format"] == JSON_FORMAT
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            known = False
+        if not known:
+            raise UsageError(f"--json {path}: in the way, not written by bwcolor eval. Name another file.")
+
+
 def write_json(path: Path, model: OnnxModel | Average, data: Path, measured: list[Measured]) -> Path:
     """Everything that was measured, in place of an older file; raises FolderError where it can't be written."""
     values = {
+        "format": JSON_FORMAT,
         "bwcolor": __version__,
         "model": model.label,
         "data": str(data),
@@ -87,6 +105,7 @@ def write_json(path: Path, model: OnnxModel | Average, data: Path, measured: lis
 def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
     """Means, colours over all photos (a*b* in squares of 10 units from -110 on), and the figures of each photo."""
     results = measured.results
+    folder = Path(os.path.abspath(data))
 
     def mean(name: str) -> Any:
         return np.round(np.mean([getattr(one, name) for one in results], 0), 6).tolist()
@@ -101,14 +120,14 @@ def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
         "hues_truth": dict(zip(HUES, mean("hues_truth"), strict=True)),
         "ab_histogram": mean("histogram"),
         "ab_histogram_truth": mean("histogram_truth"),
-        "photos": [
-            {"path": _below(one.path, data), "model": _finite(one.model), "gray": _finite(one.gray)} for one in results
-        ],
+        "photos": [_photo_values(one, folder) for one in results],
     }
 
 
-def _below(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder) if path != folder and path.is_relative_to(folder) else path.name)
+def _photo_values(one: Evaluation, folder: Path) -> dict[str, Any]:
+    inside = one.path != folder and one.path.is_relative_to(folder)
+    path = one.path.relative_to(folder) if inside else Path(one.path.name)
+    return {"path": path.as_posix(), "model": _finite(one.model), "gray": _finite(one.gray)}
 
 
 def _finite(scores: Scores) -> dict[str, float]:

@@ -68,6 +68,8 @@ def root(
     ] = False,
 ) -> None:
     """Colorize folders of old black-and-white photographs: bwcolor ./photos --out ./colored"""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
 
 
 @app.command(MAIN_COMMAND)
@@ -124,8 +126,6 @@ app.add_typer(models, name="models")
 def _print_plan(plan: "Plan", overwrite: bool) -> None:
     from bwcolor.progress import printable
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     for job in plan.jobs:
         exists = os.path.lexists(job.target) and not overwrite
         typer.echo(printable(f"{job.source} -> {job.target}") + (" (exists: skipped)" if exists else ""))

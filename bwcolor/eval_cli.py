@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bwcolor.arguments import Detail, DetailChoice, Device, MaxPixels, ModelName, Strength
-from bwcolor.errors import FolderError, NoPhotosError
+from bwcolor.errors import NoPhotosError
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ def evaluate(
 ) -> None:
     """Measure a model: make colour photos gray, colorize them, compare with the truth."""
     with errors_as_sentences():
-        from bwcolor.card import Measured, with_card, write_card, write_json
+        from bwcolor.card import Measured, check_json, with_card, write_card, write_json
         from bwcolor.evaluate import PROTOCOLS, evaluate_photos
         from bwcolor.options import ColorizeOptions
         from bwcolor.plan import find_jobs
         from bwcolor.progress import RunView, printable
         from bwcolor.zoo import load
 
-        if json_file and not json_file.absolute().parent.is_dir():
-            raise FolderError(f"--json {json_file}: there is no folder {json_file.parent}. Make it, or name another.")
+        if json_file:
+            check_json(json_file)
         options = ColorizeOptions(strength, detail.value, max_pixels=max_pixels)
         names = list(dict.fromkeys(one.value for one in protocol or ProtocolName))
         plan = find_jobs(photos, None)
@@ -86,10 +86,12 @@ def evaluate(
             Measured(name, PROTOCOLS[name].words.format(size=size) + told, list(evaluations), len(paths) - len(results))
             for name, evaluations in zip(names, zip(*results, strict=True), strict=True)
         ]
+        if json_file:
+            write_json(json_file, network, photos, measured)  # first, so that a closed pipe does not lose it
         for one in measured:
             _print_scores(one.protocol, one.results, worst)
         if json_file:
-            typer.echo(printable(f"Written to {write_json(json_file, network, photos, measured)}"))
+            typer.echo(printable(f"Written to {json_file}"))
         if owner:
             typer.echo(printable(f"Written to {write_card(owner, photos, measured)}"))
         if len(results) < len(paths) or any(left.failed for left in plan.left_out):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bwcolor.chroma import predict_chroma
 from bwcolor.color import luma, rgb_to_lab
 from bwcolor.errors import ModelError, PhotoError
-from bwcolor.metrics import Floats, Scores, ab_histogram, hue_shares, score
+from bwcolor.metrics import Floats, Scores, ab_histogram, hue_shares, score_lab
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import compose_pixels
 from bwcolor.photo import photo_pixels, read_rgb
@@ -20,7 +20,8 @@ from bwcolor.session import Model
 
 Picture = NDArray[np.uint8]
 
-PIXELS_AT_ONCE = 12_000_000  # over all photos in work: CIEDE2000 takes about 200 bytes for each
+DECODING = 30  # times less memory than measuring takes for each pixel
+PIXELS_AT_ONCE = 6_000_000  # measured at once, over all photos in work: each takes about 350 bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,12 +81,15 @@ def evaluate_photos(
 
     def work(path: Path) -> tuple[Path, list[Evaluation] | PhotoError | ModelError]:
         try:
-            with budget.hold(photo_pixels(path)):
+            pixels = photo_pixels(path)
+            with budget.hold(pixels if "native" in names else pixels // DECODING):
                 return path, evaluate_photo(path, model, options, names, size)
+        except MemoryError:
+            return path, PhotoError("not enough memory")
         except (PhotoError, ModelError) as error:
             return path, error
 
-    return in_threads(work, paths, options.jobs)
+    return in_threads(work, paths, options.jobs, budget)
 
 
 def evaluate_photo(path: Path, model: Model, options: ColorizeOptions, names: list[str], size: int) -> list[Evaluation]:
@@ -105,6 +109,7 @@ def _evaluate(path: Path, truth: Picture, model: Model, options: ColorizeOptions
     gray = np.repeat(y[..., None], 3, -1)
     lab, lab_truth = rgb_to_lab(output / 255), rgb_to_lab(truth / 255)
     return Evaluation(
-        path, score(output, truth), score(gray, truth), hue_shares(lab), hue_shares(lab_truth), ab_histogram(lab),
+        path, score_lab(output, lab, truth, lab_truth), score_lab(gray, rgb_to_lab(gray / 255), truth, lab_truth),
+        hue_shares(lab), hue_shares(lab_truth), ab_histogram(lab),
         ab_histogram(lab_truth),
     )  # fmt: skip

@@ -16,11 +16,13 @@ Floats = NDArray[np.float64]
 
 SSIM_WINDOW, SSIM_DEVIATION = 11, 1.5  # px
 SMOOTH = 1.0  # L* between neighbours, below which nothing in the photo explains another colour
-# Names for a*b*: below this chroma it is neutral; else the angle, in degrees, from which on it has that name.
-HUES = {
-    "neutral": 8.0, "red": 0.0, "orange": 45.0, "yellow": 80.0, "green": 110.0, "cyan": 180.0, "blue": 220.0,
+NEUTRAL = 8.0  # chroma in a*b* below which a colour has no hue
+# Names for the others, and the angle in the a*b* plane, in degrees, from which on they have it.
+ANGLES = {
+    "red": 0.0, "orange": 45.0, "yellow": 80.0, "green": 110.0, "cyan": 180.0, "blue": 220.0,
     "purple": 300.0, "pink": 340.0,
 }  # fmt: skip
+HUES = ("neutral", *ANGLES)
 
 
 def _unit(rgb: NDArray[Any]) -> Floats:
@@ -129,8 +131,8 @@ def hue_shares(lab: Floats) -> Floats:
     """The part of all pixels that each of HUES has: (len(HUES),), sum 1."""
     a, b = lab[..., 1], lab[..., 2]
     angle = np.degrees(np.arctan2(b, a)) % 360
-    hue = np.searchsorted(list(HUES.values())[1:], angle, side="right")
-    kinds = np.where(np.hypot(a, b) < HUES["neutral"], 0, hue)
+    hue = np.searchsorted(list(ANGLES.values()), angle, side="right")
+    kinds = np.where(np.hypot(a, b) < NEUTRAL, 0, hue)
     return np.bincount(kinds.ravel(), minlength=len(HUES)) / kinds.size
 
 
@@ -156,7 +158,11 @@ class Scores:
 
 def score(output: NDArray[Any], truth: NDArray[Any]) -> Scores:
     """Compares one colorized photo with its truth; both (height, width, 3)."""
-    lab, lab_truth = rgb_to_lab(_unit(output)), rgb_to_lab(_unit(truth))
+    return score_lab(output, rgb_to_lab(_unit(output)), truth, rgb_to_lab(_unit(truth)))
+
+
+def score_lab(output: NDArray[Any], lab: Floats, truth: NDArray[Any], lab_truth: Floats) -> Scores:
+    """As score, where L*a*b* of both is known already."""
     return Scores(
         psnr(output, truth), float(ciede2000(lab, lab_truth).mean()), ssim(output, truth), colourfulness(output),
         colourfulness(truth), blotches(lab), blotches(lab_truth),

@@ -3,14 +3,13 @@
 Heavy packages are imported inside the commands, so that --help stays quick.
 """
 
-import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bwcolor.arguments import Device
 from bwcolor.errors import FolderError, ModelError, UsageError
 from bwcolor.exits import errors_as_sentences
 
@@ -27,13 +26,9 @@ models = typer.Typer(
     help="The models: list them, look into one, add another project's, remove, verify.",
 )  # fmt: skip
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-
 
 @models.callback(invoke_without_command=True)
 def root(context: typer.Context) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
     if context.invoked_subcommand is None:
         list_models()
 

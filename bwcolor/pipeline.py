@@ -1,11 +1,12 @@
 """The run: every photo read, colorized, written; one bad photo never stops the others."""
 
+import itertools
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -34,12 +35,15 @@ def run(jobs: list[Job], model: Model, options: ColorizeOptions) -> Iterator[Out
     Only what ends the whole run is raised: FolderError (disk full) and bugs.
     """
     budget = PixelBudget(PIXELS_AT_ONCE)
-    return in_threads(lambda job: colorize_photo(job, model, options, budget), jobs, options.jobs)
+    return in_threads(lambda job: colorize_photo(job, model, options, budget), jobs, options.jobs, budget)
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int, budget: "PixelBudget"
+) -> Iterator[Result]:
     """What `work` makes of each item, as it ends, in any order. threads: 0 for one a core, at most MAX_JOBS.
 
+    budget: what work waits for; it is closed when nobody wants more results, so that only photos in hand are finished.
     Reading, the network, measuring and encoding all release Python's lock, so threads use all cores.
     """
     cv2.setNumThreads(1)  # the photos share the cores; each one's own loops must not
@@ -52,14 +56,15 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], threads: i
         waiting: set[Future[Result]] = set()
         try:
             while True:
-                while len(waiting) < 2 * workers and (item := next(remaining, None)) is not None:
-                    waiting.add(pool.submit(work, item))
+                wanted = itertools.islice(remaining, 2 * workers - len(waiting))
+                waiting |= {pool.submit(work, item) for item in wanted}
                 if not waiting:
                     return
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
                     yield future.result()
         finally:
+            budget.close()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -88,13 +93,22 @@ class PixelBudget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held = 0
+        self._closed = False
         self._changed = threading.Condition()
+
+    def close(self) -> None:
+        """Whoever waits, or comes later, gets CancelledError."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
         share = min(pixels, self._limit)
         with self._changed:
-            self._changed.wait_for(lambda: self._held + share <= self._limit)
+            self._changed.wait_for(lambda: self._closed or self._held + share <= self._limit)
+            if self._closed:
+                raise CancelledError
             self._held += share
         try:
             yield

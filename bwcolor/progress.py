@@ -30,7 +30,7 @@ class RunView:
         self._root = root
         self._level = level
         self._total = total
-        self._left_out = 0
+        self._left_out = self._done = 0
         self._started = self._last_line = time.monotonic()
         self.report = Report()
         self._bar = Progress(
@@ -66,21 +66,22 @@ class RunView:
         """Counts a photo and moves the bar; one line for a failure."""
         self.report.add(outcome)
         name = _relative(outcome.job.source, self._root)
-        self._bar.update(self._task, advance=1, name=printable(name))
         if outcome.state == "failed":
             self.warn(f"failed: {name}: {outcome.reason}")
         elif self._level > 0:
             detail = outcome.reason or f"{outcome.seconds:.2f} s"
             notes = "".join(f"; {note}" for note in outcome.notes)
             self.warn(f"{outcome.state}: {name}: {detail}{notes}")
+        self.advance(outcome.job.source)
+
+    def advance(self, photo: Path) -> None:
+        """Moves the bar by one photo; where there is no bar, a line every half minute."""
+        self._bar.update(self._task, advance=1, name=printable(_relative(photo, self._root)))
+        self._done += 1
         now = time.monotonic()
         if self._bar.disable and now - self._last_line > PLAIN_INTERVAL:
             self._last_line = now
-            self.say(f"{self.report.states.total()} of {self._total} photos")
-
-    def advance(self, photo: Path) -> None:
-        """Moves the bar by one photo that has no outcome."""
-        self._bar.update(self._task, advance=1, name=printable(_relative(photo, self._root)))
+            self.say(f"{self._done} of {self._total} photos")
 
     def summarize(self, out: Path) -> None:
         """The last lines: how many photos ended how, what was left out, how long it took."""

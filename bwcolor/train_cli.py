@@ -30,7 +30,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     init_from: Annotated[Path | None, typer.Option(help="Take the first weights from this checkpoint.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Train for this long in all instead of the recipe's number of steps.")
+        float | None, typer.Option(min=0, help="Train for this long in all instead of the recipe's steps or epochs.")
     ] = None,
     fit: Annotated[
         list[str] | None, typer.Option(help="Only photos whose manifest says this of fit_for_training, such as yes.")

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from tiny_model import tiny_onnx, write_tiny
 from typer.testing import CliRunner, Result
 
 from bwcolor.cli import app
+from bwcolor.metrics import hue_shares
 
 
 def run(*arguments: object) -> Result:
@@ -95,6 +97,42 @@ def test_eval_writes_all_figures_as_json(tmp_path: Path, colour_photos: Path) ->
         assert np.sum(one["ab_histogram"]) == pytest.approx(1, abs=1e-4)
     crop, resize, native = (one["model"]["psnr"] for one in values["protocols"])
     assert len({crop, resize, native}) == 3
+
+
+def test_photos_in_the_json_are_named_by_their_path(
+    tmp_path: Path, colour_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (colour_photos / "sub").mkdir()
+    (colour_photos / "0.png").rename(colour_photos / "sub" / "1.png")
+    model = write_tiny(tmp_path / "tiny.onnx")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second time in place of the first report
+        assert run("eval", "clic", "--model", model, "--protocol", "native", "--json", "r.json").exit_code == 0
+    (protocol,) = json.loads(Path("r.json").read_text())["protocols"]
+    assert sorted(photo["path"] for photo in protocol["photos"]) == ["1.png", "sub/1.png"]
+    photo = colour_photos / "1.png"
+    before = photo.read_bytes()
+    for wrong in (photo, tmp_path):
+        refused = run("eval", "clic", "--model", model, "--json", wrong)
+        assert refused.exit_code == 2
+        assert "in the way, not written by bwcolor eval" in refused.stderr
+    assert photo.read_bytes() == before
+
+
+def test_a_photo_that_takes_too_much_memory_fails_alone(
+    tmp_path: Path, colour_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(lab: NDArray[np.float64]) -> NDArray[np.float64]:
+        if lab.shape[0] == 20:
+            raise MemoryError
+        return hue_shares(lab)
+
+    Image.fromarray(np.full((20, 30, 3), (200, 90, 40), np.uint8)).save(colour_photos / "large.png")
+    monkeypatch.setattr("bwcolor.evaluate.hue_shares", greedy)
+    result = run("eval", colour_photos, "--model", write_tiny(tmp_path / "tiny.onnx"), "--protocol", "native")
+    assert result.exit_code == 1
+    assert "large.png: not enough memory" in result.stderr
+    assert "means over 2 photos" in result.stdout
 
 
 def test_json_that_can_not_be_written_is_said_before_anything_is_measured(tmp_path: Path, colour_photos: Path) -> None:

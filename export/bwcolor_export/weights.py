@@ -1,8 +1,5 @@
 """Where a generator comes from: a checkpoint of `bwcolor train`, or a state dict made elsewhere."""
 
-import pickle
-import tarfile
-import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +10,7 @@ from bwcolor_training.build import build_generator, colorizer, stride
 from bwcolor_training.checkpoint import load_checkpoint, load_weights
 from bwcolor_training.config import TrainConfig, load_recipe
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.torchfile import UNREADABLE, read_torch_file
 from torch import Tensor, nn
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which other programs keep a state dict
@@ -21,11 +19,6 @@ OPTIONAL = "num_batches_tracked"  # of batch norm: old state dicts lack it, and 
 NAMED = 3  # misfits named in a message
 PADDING = 1 << 20  # bytes of a file beside its tensors, generously
 CHECKPOINT_MARK = "bwcolor-checkpoint"  # how the "format" of our own checkpoints begins
-# All the ways in which torch says that a file is not what it should be.
-UNREADABLE = (
-    OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, TypeError,
-    AttributeError, AssertionError, OverflowError, MemoryError, zipfile.BadZipFile, tarfile.TarError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +40,7 @@ def from_checkpoint(path: Path) -> Trained:
     """The moving average of a checkpoint's weights; raises TrainingInputError for a file that is none."""
     _refuse_bombs(path)
     checkpoint = load_checkpoint(path)
-    if not _is_state_dict(checkpoint.ema):
+    if not (_is_state_dict(checkpoint.ema) and all(map(_is_whole, checkpoint.ema.values()))):
         raise TrainingInputError(f"{path}: holds no weights. Export another checkpoint of the run.")
     with torch.device("meta"):  # takes no memory, whatever size the settings claim
         misfits = _misfits(build_generator(checkpoint.config, pretrained=False), checkpoint.ema)
@@ -102,15 +95,11 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise TrainingInputError(f"{path}: no such file.")
     _refuse_bombs(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's on odd kinds of tensors, which are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise TrainingInputError(
-            f"{path}: not a state dict of tensors that can be read safely, or damaged. Save one with"
-            " torch.save(network.state_dict(), FILE)."
-        ) from error
+    content = read_torch_file(
+        path,
+        "not a state dict of tensors that can be read safely, or damaged. Save one with"
+        " torch.save(network.state_dict(), FILE).",
+    )
     if isinstance(content, dict) and str(content.get("format", "")).startswith(CHECKPOINT_MARK):
         raise TrainingInputError(f"{path}: a checkpoint of bwcolor train, which names its network: leave out --arch.")
     for key in WRAPPERS:
@@ -130,6 +119,11 @@ def _is_state_dict(content: Any) -> bool:
 
 def _is_weight(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+
+
+def _is_whole(value: Tensor) -> bool:
+    """Whether all numbers of a tensor are there; one number may claim to be billions."""
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def _misfits(network: nn.Module, weights: dict[str, Tensor]) -> str:

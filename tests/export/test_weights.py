@@ -1,5 +1,6 @@
 """State dicts made elsewhere: what is taken, and what is refused with a sentence."""
 
+import dataclasses
 import os
 import pickle
 import zipfile
@@ -13,6 +14,7 @@ from bwcolor_export.contract import our_contract, told_contract
 from bwcolor_export.onnx import ExportOptions, export_onnx
 from bwcolor_export.weights import from_checkpoint, from_state_dict
 from bwcolor_training import config as training_config
+from bwcolor_training.build import build_generator
 from bwcolor_training.errors import TrainingInputError
 from small_networks import PHOTOS, UNET
 from torch import Tensor, nn
@@ -177,6 +179,26 @@ def test_settings_that_claim_an_absurd_network_cost_nothing(unet_checkpoint: Pat
     torch.save(content, tmp_path / "absurd.pt")
     with pytest.raises(TrainingInputError, match=r"absurd\.pt: .*another network.*of another shape"):
         from_checkpoint(tmp_path / "absurd.pt")
+    claims = build_generator(dataclasses.replace(UNET, widths=(8, 4_000)), pretrained=False).state_dict()
+    content["config"]["widths"] = (8, 4_000)
+    content["ema"] = {name: torch.zeros(()).expand(t.shape) for name, t in claims.items()}  # 1 number each
+    torch.save(content, tmp_path / "hollow.pt")
+    with pytest.raises(TrainingInputError, match=r"hollow\.pt: holds no weights"):
+        from_checkpoint(tmp_path / "hollow.pt")
+
+
+@pytest.mark.parametrize("widths", [(10**12, 10**12), (10**30, 5), (8,) * 1000])
+def test_settings_beyond_any_network_are_refused(
+    widths: tuple[int, ...], unet_checkpoint: Path, tmp_path: Path
+) -> None:
+    content = torch.load(unet_checkpoint, weights_only=True)
+    content["config"]["widths"] = widths
+    torch.save(content, tmp_path / "absurd.pt")
+    with pytest.raises(TrainingInputError, match="widths must be"):
+        from_checkpoint(tmp_path / "absurd.pt")
+    torch.save(content | {"config": 3}, tmp_path / "three.pt")
+    with pytest.raises(TrainingInputError, match=r"three\.pt: a checkpoint of another version"):
+        from_checkpoint(tmp_path / "three.pt")
 
 
 def test_tensors_of_absurd_size_are_refused_before_they_are_touched(state: dict[str, Tensor], tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import errno
 import os
 import stat
 import threading
+import time
 from collections import Counter
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from runtime.pictures import FakeModel, flat, scene
 from bwcolor.color import Array, rgb_to_chroma
 from bwcolor.errors import FolderError, ModelError
 from bwcolor.options import ColorizeOptions
-from bwcolor.pipeline import PixelBudget, run
+from bwcolor.pipeline import PixelBudget, in_threads, run
 from bwcolor.plan import find_jobs
 from bwcolor.report import Outcome, Report
 
@@ -273,3 +275,47 @@ def test_photos_in_work_stay_within_the_budget(photos: Path, tmp_path: Path, mon
     outcomes = colorize(photos, tmp_path / "out", ColorizeOptions(jobs=4), FakeModel(counting))
     assert names(outcomes, "failed") == set()
     assert most == 1
+
+
+def test_a_closed_budget_lets_nobody_in() -> None:
+    budget = PixelBudget(100)
+    started, outcome = threading.Event(), []
+
+    def wait() -> None:
+        started.set()
+        try:
+            with budget.hold(60):
+                outcome.append("in")
+        except CancelledError:
+            outcome.append("cancelled")
+
+    with budget.hold(60):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        started.wait()
+        budget.close()
+        waiting.join(10)
+    assert outcome == ["cancelled"]
+    with pytest.raises(CancelledError), budget.hold(1):
+        pass
+
+
+def test_whoever_stops_reading_results_ends_the_work() -> None:
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        with budget.hold(100):
+            done.append(number)
+            time.sleep(0.05)
+        return number
+
+    budget = PixelBudget(100)
+    results = in_threads(work, range(100), 4, budget)
+    first = next(results)
+    results.close()  # type: ignore[attr-defined]
+    assert first in done
+    assert len(done) <= 6
+
+
+def test_nothing_is_an_item_too() -> None:
+    assert sorted(in_threads(lambda item: str(item), [None, 1, None], 2, PixelBudget(1))) == ["1", "None", "None"]

@@ -36,7 +36,13 @@ def build_mobile_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn
         from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
         donor = mobilenet_v2()
-        donor.load_state_dict(download(MobileNet_V2_Weights.IMAGENET1K_V2, "FILE.npz"))
+        try:
+            donor.load_state_dict(download(MobileNet_V2_Weights.IMAGENET1K_V2, "FILE.npz"))
+        except RuntimeError as error:  # its text is a list of all names
+            raise TrainingInputError(
+                "The file of torchvision's mobilenet_v2 in torch's cache holds other weights: delete it there, or give"
+                " --set encoder=FILE.npz."
+            ) from error
         load_torchvision_encoder(network.encoder, donor.features)
     else:
         load_npz_encoder(network.encoder, Path(config.encoder))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 
 from bwcolor_training.config import TrainConfig, from_mapping
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.torchfile import read_torch_file
 
 KIND = "bwcolor-checkpoint-"
 FORMAT = KIND + "2"
@@ -63,12 +63,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint without running code from it; raises TrainingInputError when it is none."""
     if not path.is_file():
         raise TrainingInputError(f"{path}: no such checkpoint.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise TrainingInputError(f"{path}: can't be read ({error.strerror}).") from error
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:  # torch's ways
-        raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train, or damaged.") from error
+    content = read_torch_file(path, "not a checkpoint of bwcolor train, or damaged.")
     if not isinstance(content, dict) or not str(content.get("format")).startswith(KIND):
         raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train.")
     if content.pop("format") != FORMAT:
@@ -76,7 +71,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         config = from_mapping(content.pop("config"), str(path))
         return Checkpoint(config=config, **content)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise TrainingInputError(f"{path}: a checkpoint of another version of bwcolor ({error}).") from error
 
 

@@ -25,6 +25,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "network_size": (16, 4096), "validate_steps": (1, 1e9), "checkpoint_seconds": (0, 1e6), "seed": (0, 1e8),
 }  # fmt: skip
 
+MAX_NUMBER, MAX_STAGES = 1 << 22, 64  # of sizes, batches and widths
+
 # What settings that are words may say. Generators and losses are in build.py and losses.py.
 CHOICES: dict[str, tuple[str, ...]] = {
     "head": ("chroma", "classes"),
@@ -146,6 +148,9 @@ class TrainConfig:
         for name in ("sizes", "batches"):
             if min(getattr(self, name)) < 1:
                 raise TrainingInputError(f"{name} must be 1 or more.")
+        for name in ("sizes", "batches", "widths", "skip_widths"):
+            if len(getattr(self, name)) > MAX_STAGES or max(getattr(self, name), default=0) > MAX_NUMBER:
+                raise TrainingInputError(f"{name} must be at most {MAX_STAGES} numbers of at most {MAX_NUMBER:,}.")
         if not self.losses or not all(0 <= weight < math.inf for weight in self.losses.values()):
             raise TrainingInputError("losses must name at least one loss, each with a finite weight, none negative.")
         if not all(0 <= weight < math.inf for weight in self.folders.values()):
@@ -164,6 +169,7 @@ class TrainConfig:
 
 
 DEFAULTS = TrainConfig()
+EXAMPLES = {"folders": '{"portraits/old" = 3.0}'}  # of values whose defaults show nothing
 
 
 def from_mapping(settings: dict[str, Any], source: str) -> TrainConfig:
@@ -177,7 +183,7 @@ def from_mapping(settings: dict[str, Any], source: str) -> TrainConfig:
         try:
             values[key] = _cast(value, default)
         except (TypeError, ValueError, OverflowError):
-            like = list(default) or [64, 32] if isinstance(default, tuple) else default
+            like = EXAMPLES.get(key, list(default) or [64, 32] if isinstance(default, tuple) else default)
             raise TrainingInputError(f"{source}: {key} must be like {like!r}, not {value!r}.") from None
     return TrainConfig(**values)
 

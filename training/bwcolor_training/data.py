@@ -260,15 +260,17 @@ def is_gray(rgb: NDArray[np.uint8]) -> bool:
     return float(np.abs(chroma).sum(-1).mean()) < GRAY_CHROMA
 
 
-def split(photos: PhotoSet, share: float) -> tuple[Numbers, Numbers]:
-    """Numbers of the photos to train on and to validate on.
+def split(photos: PhotoSet, share: float, weights: NDArray[np.float64] | None = None) -> tuple[Numbers, Numbers]:
+    """Numbers of the photos to train on and to validate on; those with weight 0 are in neither.
 
     A photo's hash decides, so adding photos never moves one from one side to the other. Those to
     validate on come in the order of their hashes: the first of them are a fair sample.
     """
     values = np.array([int(h[:8], 16) / 2**32 for h in photos.hashes])
     order = np.argsort(values, kind="stable")
-    return np.flatnonzero(values >= share), order[values[order] < share]
+    taken = np.ones(len(photos), np.bool_) if weights is None else weights > 0
+    order = order[taken[order]]
+    return np.flatnonzero(taken & (values >= share)), order[values[order] < share]
 
 
 def crop(rgb: NDArray[np.uint8], size: int, min_scale: float, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -317,7 +319,9 @@ def folder_weights(photos: PhotoSet, folders: Mapping[str, float]) -> NDArray[np
         inside = np.array([name.startswith(f"{folder.strip('/')}/") for name in photos.names])
         if not inside.any():
             known = ", ".join(sorted({name.partition("/")[0] for name in photos.names if "/" in name})[:NAMED_FOLDERS])
-            raise TrainingInputError(f"--set folders: no photos are in {folder!r}. Sub-folders with photos: {known}.")
+            raise TrainingInputError(
+                f"--set folders: no photos are in {folder!r}. Sub-folders with photos: {known or 'none'}."
+            )
         weights[inside] = folders[folder]
     return weights
 

@@ -7,7 +7,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -80,10 +82,12 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
     config = begun.config if minutes is None else dataclasses.replace(begun.config, minutes=minutes)
     begun = dataclasses.replace(begun, config=config)
     photo_set, processes = _gather(source, config, device, log)
-    train_numbers, valid_numbers = data.split(photo_set, config.validation)
+    weights = data.folder_weights(photo_set, config.folders)
+    train_numbers, valid_numbers = data.split(photo_set, config.validation, weights)
     if not len(train_numbers):
         raise TrainingInputError(
-            f"All {len(photo_set)} photos fell into the validation share; add photos, or --set validation=0."
+            f"All {len(photo_set)} photos fell into the validation share or have weight 0; add photos, or --set"
+            " validation=0."
         )
     said = f"{len(train_numbers)} photos of {_name(source, config)}"
     if isinstance(begun, Start):
@@ -95,8 +99,9 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
         )
     else:
         run = resumed_state(begun, last, processes.world, processes.device)
+    del begun  # with its optimiser's state
     log.begin(run.network, run.config, run.data, run.step)
-    _loop(run, processes, log, photo_set, train_numbers, valid_numbers)
+    _loop(run, processes, log, photo_set, weights, train_numbers, valid_numbers)
     if processes.rank == 0:
         run.save()
         save_checkpoint(shrink(run.checkpoint()), out / "model.pt")
@@ -110,12 +115,12 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
     return out / "model.pt"
 
 
-def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSet, train_numbers: data.Numbers,
-          valid_numbers: data.Numbers) -> None:  # fmt: skip
+def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSet,
+          weights: NDArray[np.float64] | None, train_numbers: data.Numbers, valid_numbers: data.Numbers,
+          ) -> None:  # fmt: skip
     config, device, main = run.config, processes.device, processes.rank == 0
     game = losses.adversary(config)
     critic = None if run.critic is None else _parallel(run.critic, processes)
-    weights = data.folder_weights(photos, config.folders)
     saved = time.monotonic()
     present, frozen = -1, None
     model: nn.Module = run.network

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.mobilenet_unet import CHROMA_SCALE, TORCHVISION
-from bwcolor_training.pretrained import UNREADABLE, download
+from bwcolor_training.pretrained import download
+from bwcolor_training.torchfile import read_torch_file
 from bwcolor_training.unet import double_conv
 
 STAGE_WIDTHS = (64, 64, 128, 256, 512)  # of conv1 and layer1 to layer4, at strides 2, 4, 8, 16 and 32
@@ -86,12 +87,7 @@ def _fits(theirs: object, ours: Tensor) -> bool:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise TrainingInputError(f"{path}: no such encoder file. Check --set encoder=FILE.pth.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError as error:
-        raise TrainingInputError(f"{path}: can't be read ({error.strerror}).") from error
-    except UNREADABLE as error:
-        raise TrainingInputError(f"{path}: not a PyTorch file of weights alone, or damaged.") from error
+    state = read_torch_file(path, "not a PyTorch file of weights alone, or damaged.")
     if not isinstance(state, dict):
         raise TrainingInputError(f"{path}: holds a {type(state).__name__}, not a state dict of torchvision's resnet18.")
     return state

@@ -72,6 +72,8 @@ def train(
             from bwcolor_export.onnx import ExportOptions, export_onnx
 
             model = checkpoint.with_suffix(".onnx")
+            if not quiet:
+                typer.echo(f"exporting {model}", err=True)
             export_onnx(checkpoint, model, ExportOptions(), overwrite=True)
             typer.echo(f"{folder / 'report.html'}: how it went. {folder / 'samples'}: what it looks like.")
             typer.echo(f"{model} colorizes: bwcolor PHOTOS --model {model}")

@@ -29,8 +29,8 @@ class Watcher(Recorder):
 
     network: nn.Module
 
-    def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int) -> None:
-        super().begin(network, config, data, step)
+    def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int, validated: int) -> None:
+        super().begin(network, config, data, step, validated)
         self.network = network
         self.weights = {step: self.copy()}
 

@@ -140,8 +140,8 @@ def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_survives(
     class Filling(Recorder):
         """Its disk is full from the first step on. Before, nothing may read what never ends."""
 
-        def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int) -> None:
-            super().begin(network, config, data, step)
+        def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int, validated: int) -> None:
+            super().begin(network, config, data, step, validated)
             (out / name).unlink(missing_ok=True)
             (out / name).symlink_to("/dev/full")
 

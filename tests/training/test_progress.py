@@ -103,7 +103,7 @@ def test_the_log_says_what_a_validation_found(tmp_path: Path) -> None:
 def test_pictures_and_a_report_are_drawn(tmp_path: Path) -> None:
     with TrainingLog(tmp_path, main=True, quiet=True) as log:
         log.device("CPU, 2 threads", 2)
-        log.begin(network(), CONFIG, "6 photos of a folder", 0)
+        log.begin(network(), CONFIG, "6 photos of a folder", 0, 2)
         steps(log, 1, 50, l1=0.5)
         log.validation(50, 200, validation(), 64)
         log.end(90.0, 200)
@@ -139,7 +139,7 @@ def test_records_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "train", "st'
     (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
     with TrainingLog(tmp_path, main=True, quiet=True) as log:
-        log.begin(network(), CONFIG, "photos", 60)
+        log.begin(network(), CONFIG, "photos", 60, 2)
         steps(log, 61, 100)
     written = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in written[:2]] == lines[:2]
@@ -155,7 +155,7 @@ def test_a_full_disk_on_resume_keeps_the_records(tmp_path: Path) -> None:
         TrainingLog(tmp_path, main=True, quiet=True) as log,
         pytest.raises(TrainingInputError, match=r"metrics\.jsonl: could not be written .*Free some space and --resume"),
     ):
-        log.begin(network(), CONFIG, "photos", 60)
+        log.begin(network(), CONFIG, "photos", 60, 2)
     assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == text
 
 
@@ -180,7 +180,7 @@ def test_only_the_main_process_writes(tmp_path: Path) -> None:
     with TrainingLog(out, main=False, quiet=False) as log:
         log.photos(5, Rejected(["a.jpg"], 3))
         log.device("CPU", 2)
-        log.begin(network(), CONFIG, "photos", 0)
+        log.begin(network(), CONFIG, "photos", 0, 2)
         log.stage(CONFIG, 0, 2)
         steps(log, 1, 100, l1=0.5)
     assert not out.exists()
@@ -224,7 +224,7 @@ def board(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 @pytest.mark.usefixtures("no_pictures")
 def test_tensorboard_is_told_where_there_is_one(tmp_path: Path, board: list[tuple[Any, ...]]) -> None:
     with TrainingLog(tmp_path, main=True, quiet=True) as log:
-        log.begin(network(), CONFIG, "photos", 0)
+        log.begin(network(), CONFIG, "photos", 0, 2)
         steps(log, 1, 50, l1=0.5, critic=0.75)
         log.validation(50, 200, validation(), 64)
     assert board[0] == ("open", "tensorboard", 1)
@@ -238,7 +238,7 @@ def test_tensorboard_is_told_where_there_is_one(tmp_path: Path, board: list[tupl
 def test_nobody_misses_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "find_spec", lambda name: None)
     with TrainingLog(tmp_path, main=True, quiet=True) as log:
-        log.begin(network(), CONFIG, "photos", 0)
+        log.begin(network(), CONFIG, "photos", 0, 2)
         steps(log, 1, 50)
     assert not (tmp_path / "tensorboard").exists()
 
@@ -258,8 +258,25 @@ def test_settings_that_are_not_the_default_are_in_the_report(tmp_path: Path, mon
     monkeypatch.setattr(progress, "write_report", lambda folder, facts: told.update(facts))
     config = dataclasses.replace(CONFIG, losses={"l1": 100.0, "bce": 1.0})
     with TrainingLog(tmp_path, main=True, quiet=True) as log:
-        log.begin(network(), config, "6 photos", 0)
+        log.begin(network(), config, "6 photos", 0, 2)
         log.end(60, 4)
     assert told["settings"] == "recipe = 'mine'\nsteps = 123\nlosses = {'l1': 100.0, 'bce': 1.0}"
     assert (told["recipe"], told["data"], told["crops seen"]) == ("mine", "6 photos", "4")
     assert "mobilenet-unet, 3,024 parameters" in told["network"]
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then_and_no_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bwcolor_training.progress.PLAIN_INTERVAL", 0.0)
+    long = "photos of a folder with a name that is far longer than the eighty columns of a terminal that is none"
+    with TrainingLog(tmp_path, main=True, quiet=False) as log:
+        log.begin(network(), dataclasses.replace(CONFIG, steps=1000), long, 50, 7)
+        steps(log, 51, 100, l1=0.5)
+        log.end(90.0, 200)
+    said = capsys.readouterr().err.splitlines()
+    assert f"{long}, 7 more for validation" in said[0]
+    assert said[1] == "1,000 steps in all, going on after step 50"
+    assert said[2].endswith("photos/s")
+    assert " % step 100, loss " in said[2]
+    assert len(said) == 3

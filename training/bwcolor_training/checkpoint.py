@@ -65,7 +65,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise TrainingInputError(f"{path}: no such checkpoint.")
     content = read_torch_file(path, "not a checkpoint of bwcolor train, or damaged.")
     if not isinstance(content, dict) or not str(content.get("format")).startswith(KIND):
-        raise TrainingInputError(f"{path}: not a checkpoint of bwcolor train.")
+        raise TrainingInputError(
+            f"{path}: not a checkpoint of bwcolor train. A plain state dict is exported with --arch RECIPE."
+        )
     if content.pop("format") != FORMAT:
         raise TrainingInputError(f"{path}: a checkpoint of another version of bwcolor.")
     try:

@@ -100,7 +100,7 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
     else:
         run = resumed_state(begun, last, processes.world, processes.device)
     del begun  # with its optimiser's state
-    log.begin(run.network, run.config, run.data, run.step)
+    log.begin(run.network, run.config, run.data, run.step, len(valid_numbers))
     _loop(run, processes, log, photo_set, weights, train_numbers, valid_numbers)
     if processes.rank == 0:
         run.save()
@@ -249,7 +249,9 @@ def _gather(source: Source, config: TrainConfig, device: str, log: TrainingLog) 
         _wait_for_all(world)
     photo_set, rejected = loaded or load()
     log.photos(len(photo_set), rejected)
-    name = torch.cuda.get_device_name(used) if used.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    cpu = f"CPU, {threads} thread" + ("s" if threads > 1 else "")
+    name = torch.cuda.get_device_name(used) if used.type == "cuda" else cpu
     log.device(name, world)
     return photo_set, Processes(rank, world, used)
 

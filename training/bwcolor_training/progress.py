@@ -20,6 +20,7 @@ from bwcolor_training.report import write_report
 from bwcolor_training.validate import Validation
 
 LOG_STEPS = 50  # steps between two records; losses are averaged over them
+PLAIN_INTERVAL = 60.0  # seconds between two lines where there is no terminal, and so no bar
 
 
 class TrainingLog:
@@ -33,11 +34,11 @@ class TrainingLog:
     def __init__(self, folder: Path, main: bool, quiet: bool) -> None:
         self._folder = folder
         self._main = main
-        self._console = Console(stderr=True, quiet=quiet or not main, highlight=False)
+        self._console = Console(stderr=True, quiet=quiet or not main, highlight=False, soft_wrap=True)
         self._bar = Progress(
             TextColumn("training"), BarColumn(), TextColumn("{task.percentage:.1f}%"),
             TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=self._console,
+            console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("training", total=1.0, figures="")
         self._sums: defaultdict[str, float] = defaultdict(float)
@@ -45,6 +46,7 @@ class TrainingLog:
         self._pending: dict[str, Any] = {}
         self._rate_from: tuple[float, int] | None = None
         self._facts: dict[str, str] = {}
+        self._said, self._progress = time.monotonic(), 0.0
         self._board: Any = None
 
     def __enter__(self) -> "TrainingLog":
@@ -53,7 +55,6 @@ class TrainingLog:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise TrainingInputError(f"--out {self._folder}: can't be made ({error.strerror}).") from error
-            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,17 +72,27 @@ class TrainingLog:
 
     def preparing(self, what: str, done: int, of: int) -> None:
         """Photos are being fetched or decoded: `done` of `of` bytes or photos; 0 where nobody knows."""
+        self._bar.start()
         self._bar.update(self._task, completed=done / of if of else 0.0, figures=what)
 
     def device(self, name: str, processes: int) -> None:
         self._facts["device"] = name + (f", {processes} processes" if processes > 1 else "")
         self._line(f"training on: {self._facts['device']}")
 
-    def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int) -> None:
-        """A run starts or goes on from `step`; records of steps after it are of a run that was cut off, and go."""
+    def begin(self, network: nn.Module, config: TrainConfig, data: str, step: int, validated: int) -> None:
+        """A run starts or goes on from `step`; records of steps after it are of a run that was cut off, and go.
+
+        validated: how many photos are kept for validation.
+        """
         self._bar.reset(self._task, total=1.0, figures="")  # it showed downloads and decoding until now
+        self._bar.start()
         parameters = sum(p.numel() for p in network.parameters())
-        self._line(f"recipe {config.recipe}: {config.generator}, {parameters:,} parameters; {data}")
+        self._line(
+            f"recipe {config.recipe}: {config.generator}, {parameters:,} parameters; {data}, {validated} more for"
+            " validation"
+        )
+        length = f"{config.minutes:g} minutes" if config.minutes else f"{config.steps:,} steps"
+        self._line(f"{length} in all" + (f", going on after step {step:,}" if step else ""))
         changed = {
             field.name: getattr(config, field.name)
             for field in dataclasses.fields(TrainConfig)
@@ -118,6 +129,7 @@ class TrainingLog:
             self._rate_from = (seconds, seen)
         self._pending = {"step": step, "learning_rate": rate, "photos": seen, "seconds": round(seconds, 1)}
         self._bar.update(self._task, completed=progress)
+        self._progress = progress
         if step % LOG_STEPS == 0:
             self._record_steps()
 
@@ -150,6 +162,7 @@ class TrainingLog:
     def end(self, seconds: float, seen: int) -> None:
         """The run is over: writes report.html."""
         self._record_steps()
+        self._bar.update(self._task, completed=1.0)
         self._facts |= {"training time": f"{seconds / 60:.1f} minutes", "crops seen": f"{seen:,}"}
         if self._main:
             try:
@@ -171,14 +184,22 @@ class TrainingLog:
         parts = "".join(f", {name} {value:.4f}" for name, value in means.items()) if len(means) > 1 else ""
         figures = f"step {self._pending['step']}, loss {loss:.5f}{parts}" + (f", {speed:.0f} photos/s" if speed else "")
         self._bar.update(self._task, figures=figures)
+        now = time.monotonic()
+        if self._bar.disable and now - self._said > PLAIN_INTERVAL:
+            self._said = now
+            self._show(f"{100 * self._progress:.1f} % {figures}")
         self._record({
             "kind": "train", **self._pending, "loss": loss, "losses": means,
             "photos_per_second": round(speed, 1) if speed else None,
         })  # fmt: skip
 
-    def _line(self, text: str) -> None:
+    def _show(self, text: str) -> None:
         if self._main:
             self._console.print(text, markup=False)
+
+    def _line(self, text: str) -> None:
+        if self._main:
+            self._show(text)
             self._write(self._folder / "train.log", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n", "a")
 
     def _record(self, record: dict[str, Any]) -> None:

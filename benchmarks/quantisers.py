@@ -25,7 +25,7 @@ import onnx
 from bwcolor_export.graph import CONVOLUTIONS, Floats
 from bwcolor_export.int8 import Quantiser, measure
 from bwcolor_export.onnx import FLOAT_SHARES
-from bwcolor_export.photos import bundled_lumas, cut_to
+from bwcolor_export.photos import bundled_lumas, cut_to, exposures
 from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -71,7 +71,8 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     spec = load_model(arguments.model, "cpu").spec
-    photos = [network_input(cut_to(luma, SIDE, SIDE)[None], spec) for luma in bundled_lumas()]
+    cuts = [cut_to(one, SIDE, SIDE) for luma in bundled_lumas() for one in exposures(luma)]
+    photos = [network_input(cut[None], spec) for cut in cuts]
     network = onnx.load(arguments.model)
     quantiser = measure(network, photos)
     ours, share = quantiser.quantise(FLOAT_SHARES[0])

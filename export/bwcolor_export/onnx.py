@@ -22,7 +22,7 @@ from bwcolor.spec import PRECISIONS, ModelSpec
 from bwcolor_export.contract import Contract, our_contract
 from bwcolor_export.graph import Floats
 from bwcolor_export.int8 import measure
-from bwcolor_export.photos import as_seen, bundled_lumas, folder_lumas
+from bwcolor_export.photos import as_seen, bundled_lumas, exposures, folder_lumas
 from bwcolor_export.verify import ColourDifference, Parity, check_parity, colour_difference
 from bwcolor_export.weights import Trained, from_checkpoint, from_state_dict
 from bwcolor_export.wrapper import AnySize, HalfInside
@@ -167,7 +167,8 @@ def _make_fp16(network: nn.Module, spec: ModelSpec, options: ExportOptions, luma
 def _make_int8(network: nn.Module, spec: ModelSpec, options: ExportOptions, lumas: list[Floats]) -> Made:
     """With as much in int8 as the limits allow."""
     given = folder_lumas(options.calibrate) if options.calibrate else []
-    photos = [network_input(as_seen(luma, spec.network_size)[None], spec) for luma in given or lumas]
+    seen = [as_seen(one, spec.network_size) for luma in given or lumas for one in exposures(luma)]
+    photos = [network_input(one[None], spec) for one in seen]
     quantiser = measure(_to_onnx(network, spec.multiple), photos)
     for float_share in FLOAT_SHARES:
         model, int8_share = quantiser.quantise(float_share)

@@ -17,6 +17,9 @@ from bwcolor.photo import EXTENSIONS, read_photo, upright
 from bwcolor_export.graph import Floats
 
 MOST_PHOTOS = 32  # of a folder: calibrating on three times as many changed nothing (0.01 CIEDE2000)
+# Calibrating on these exposures instead of the first alone lowered the error on photos that were not among them from
+# 1.1 to 0.4 CIEDE2000 for the ResNet-18 U-Net; gammas of 1.8 and 0.55 were worse for the default model.
+GAMMAS = (1.0, 1.35, 0.75)
 MAX_PIXELS = 300_000_000  # as `bwcolor` refuses by default
 
 
@@ -44,6 +47,11 @@ def folder_lumas(folder: Path) -> list[Floats]:
     if not lumas:
         raise NoPhotosError(f"--calibrate {folder}: none of its {len(paths)} photos can be read. Name another folder.")
     return lumas
+
+
+def exposures(luma: Floats) -> list[Floats]:
+    """A luma as it is, darker and lighter: scans differ more in that than a handful of photos does."""
+    return [np.asarray(luma**gamma, np.float32) for gamma in GAMMAS]
 
 
 def as_seen(luma: Floats, network_size: int) -> Floats:

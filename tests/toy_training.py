@@ -124,10 +124,10 @@ def records(out: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def halves(photos: data.PhotoSet, numbers: data.Numbers, size: int, batch: int, min_scale: float, seed: int,
-           first_step: int) -> Iterator[NDArray[np.uint8]]:  # fmt: skip
+           first_step: int, weights: NDArray[np.float64] | None = None) -> Iterator[NDArray[np.uint8]]:  # fmt: skip
     """In place of data.batches: two processes get a half each of what one alone gets with the doubled batch."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    for whole in original_batches(photos, numbers, size, batch * world, min_scale, 0, first_step):
+    for whole in original_batches(photos, numbers, size, batch * world, min_scale, 0, first_step, weights):
         yield whole[rank * batch : (rank + 1) * batch]
 
 

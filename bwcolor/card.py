@@ -89,7 +89,7 @@ def check_json(path: Path) -> None:
             raise UsageError(f"--json {path}: in the way, not written by bwcolor eval. Name another file.")
 
 
-def write_json(path: Path, model: OnnxModel | Average, data: Path, measured: list[Measured]) -> Path:
+def write_json(path: Path, model: OnnxModel | Average, data: Path, measured: list[Measured]) -> None:
     """Everything that was measured, in place of an older file; raises FolderError where it can't be written."""
     values = {
         "format": JSON_FORMAT,
@@ -99,7 +99,6 @@ def write_json(path: Path, model: OnnxModel | Average, data: Path, measured: lis
         "protocols": [_protocol_values(one, data) for one in measured],
     }
     write_file(path, (json.dumps(values, indent=1) + "\n").encode())
-    return path
 
 
 def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:

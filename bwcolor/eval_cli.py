@@ -63,7 +63,7 @@ def evaluate(
         names = list(dict.fromkeys(one.value for one in protocol or ProtocolName))
         plan = find_jobs(photos, None)
         paths = [job.source for job in plan.jobs]
-        results: list[list[Evaluation]] = []
+        found: dict[Path, list[Evaluation]] = {}
         with RunView(len(paths), photos.absolute(), 0) as view:
             network = load(model, device)
             view.say(*network.lines)
@@ -72,14 +72,13 @@ def evaluate(
                 view.leave_out(left)
             for path, outcome in evaluate_photos(paths, network, options, names, size):
                 if isinstance(outcome, list):
-                    results.append(outcome)
+                    found[path] = outcome
                 else:
                     view.warn(f"failed: {path}: {outcome}")
                 view.advance(path)
+        results = [found[path] for path in paths if path in found]  # they ended in any order
         if not results:
             raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be evaluated.")
-        order = {path: number for number, path in enumerate(paths)}
-        results.sort(key=lambda one: order[one[0].path])
         typer.echo(printable(f"Model {network.label}"))
         told = f"; BT.601 gray input; detail {detail.value}; strength {strength:g}"
         measured = [

@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 
 from bwcolor.color import compose, luma, rgb_to_lab
 from bwcolor.evaluate import square
+from bwcolor.formats.header import EXTENSIONS
 from bwcolor.kinds import network_chroma, network_input
 from bwcolor.metrics import ciede2000
-from bwcolor.photo import EXTENSIONS, read_rgb
+from bwcolor.photo import read_rgb
 from bwcolor.session import OnnxModel, load_model
 
 SIZES = ((256, 256), (256, 320))  # height, width in px

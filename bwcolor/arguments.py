@@ -14,6 +14,46 @@ class Detail(enum.StrEnum):
     MAX = "max"
 
 
+class OutputFormat(enum.StrEnum):
+    """The choices of --format."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    TIFF = "tiff"
+    WEBP = "webp"
+    AVIF = "avif"
+    BMP = "bmp"
+
+
+class Depth(enum.StrEnum):
+    """The choices of --depth."""
+
+    SAME = "same"
+    EIGHT = "8"
+
+
+class Sampling(enum.StrEnum):
+    """The choices of --chroma."""
+
+    HALF = "420"
+    FULL = "444"
+
+
+class ColorInput(enum.StrEnum):
+    """The choices of --color-input."""
+
+    SKIP = "skip"
+    COPY = "copy"
+    RECOLOR = "recolor"
+
+
+class LabelChoice(enum.StrEnum):
+    """The choices of --label."""
+
+    XMP = "xmp"
+    NONE = "none"
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; an explicit cuda never runs on the CPU.")]
 ModelName = Annotated[
     str,

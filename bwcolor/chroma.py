@@ -8,12 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bwcolor.borders import border_weight
 from bwcolor.color import Array
+from bwcolor.formats.decoders import Pixels
 from bwcolor.kinds import network_chroma, network_input
 from bwcolor.options import Detail
-from bwcolor.photo import Pixels, as_stored, upright
 from bwcolor.session import Model, Network, networks
 from bwcolor.tiling import feather, plan_tiles
+from bwcolor.turning import as_stored, upright
 
 Resized = TypeVar("Resized", bound=NDArray[Any])
 
@@ -30,7 +32,7 @@ def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail)
 
     luma: (height, width), uint8 or uint16, as stored. orientation: EXIF's 1..8. Returns (h, w, 2),
     Cb and Cr in -0.5..0.5, as stored, h and w at most height and width. Several networks see the photo
-    at their own sizes; the mean of their chroma has the size of the largest.
+    at their own sizes; the mean of their chroma has the size of the largest. Plain margins stay neutral.
     """
     upright_chroma = [PASSES[network.spec.shape](luma, orientation, network, detail) for network in networks(model)]
     return as_stored(_mean(upright_chroma), orientation)
@@ -55,7 +57,8 @@ def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detai
     working_size = scaled_size(height, width, WORKING_SCALE * size)
     tiled = detail == "max" and math.prod(working_size) > TILES_FROM * math.prod(whole_size)
     working = upright(_unit(_resize(luma, *(working_size if tiled else whole_size))), orientation)
-    return _tiled_under_whole(working, network) if tiled else _whole_pass(working, network)
+    chroma = _tiled_under_whole(working, network) if tiled else _whole_pass(working, network)
+    return chroma * border_weight(working)[..., None]
 
 
 def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) -> Array:
@@ -67,7 +70,8 @@ def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) 
     side = network.spec.network_size
     seen = upright(_unit(reduced_to(luma, side, side)), orientation)
     square = np.clip(_resize(seen, side, side), 0, 1)  # cubic enlargement overshoots
-    return reduced_to(_run(square[None], network)[0], *seen.shape)
+    chroma = reduced_to(_run(square[None], network)[0], *seen.shape)
+    return chroma * _resize(border_weight(seen), *chroma.shape[:2])[..., None]
 
 
 def reduced_to(picture: Resized, height: int, width: int) -> Resized:

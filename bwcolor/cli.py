@@ -13,11 +13,24 @@ import typer
 from typer.core import TyperGroup
 
 from bwcolor import __version__
-from bwcolor.arguments import Detail, DetailChoice, Device, MaxPixels, ModelName, Strength
+from bwcolor.arguments import (
+    ColorInput,
+    Depth,
+    Detail,
+    DetailChoice,
+    Device,
+    LabelChoice,
+    MaxPixels,
+    ModelName,
+    OutputFormat,
+    Sampling,
+    Strength,
+)
 from bwcolor.eval_cli import evaluate
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 from bwcolor.models_cli import models
 from bwcolor.train_cli import export, train
+from bwcolor.verify_cli import verify
 
 if TYPE_CHECKING:
     from bwcolor.plan import Plan
@@ -84,7 +97,22 @@ def colorize(
     model: ModelName = "default",
     device: Device = "auto",
     strength: Strength = 1.0,
+    saturation: Annotated[float, typer.Option(help="A further factor on colour, 0 to 4.")] = 1.0,
     detail: DetailChoice = Detail.AUTO,
+    format_: Annotated[
+        OutputFormat | None, typer.Option("--format", help="Of the outputs; by default each photo's own.")
+    ] = None,
+    depth: Annotated[Depth, typer.Option(help="8 writes 8 bits of photos that have more.")] = Depth.SAME,
+    chroma: Annotated[
+        Sampling, typer.Option(help="Resolution of colour in JPEG and AVIF: half (420) or full (444).")
+    ] = Sampling.HALF,
+    chroma_quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of colour.")] = 92,
+    color_input: Annotated[
+        ColorInput, typer.Option(help="What becomes of photos that are in colour already.")
+    ] = ColorInput.SKIP,
+    label: Annotated[
+        LabelChoice, typer.Option(help="xmp: outputs say in their metadata that software made their colours.")
+    ] = LabelChoice.XMP,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Photos worked on at once; 0: one per core, at most 4.")] = 0,
@@ -96,12 +124,17 @@ def colorize(
     with errors_as_sentences("run the same command again to go on; what is done is skipped"):
         from bwcolor.options import ColorizeOptions
         from bwcolor.pipeline import run
-        from bwcolor.plan import find_jobs
+        from bwcolor.plan import find_jobs, settle
         from bwcolor.progress import RunView
         from bwcolor.zoo import load
 
-        options = ColorizeOptions(strength, detail.value, overwrite, max_pixels, jobs)
-        plan = find_jobs(photos, out, overwrite)
+        options = ColorizeOptions(
+            strength=strength, saturation=saturation, detail=detail.value, overwrite=overwrite, max_pixels=max_pixels,
+            jobs=jobs, format=format_.value if format_ else None,
+            eight_bit=depth is Depth.EIGHT, sampling=chroma.value, chroma_quality=chroma_quality,
+            color_input=color_input.value, label=label is LabelChoice.XMP,
+        )  # fmt: skip
+        plan = settle(find_jobs(photos, out, overwrite), options)
         if dry_run:
             _print_plan(plan, overwrite)
             return
@@ -118,6 +151,7 @@ def colorize(
 
 
 app.command("eval")(evaluate)
+app.command()(verify)
 app.command()(train)
 app.command()(export)
 app.add_typer(models, name="models")

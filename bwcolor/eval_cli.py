@@ -59,7 +59,7 @@ def evaluate(
 
         if json_file:
             check_json(json_file)
-        options = ColorizeOptions(strength, detail.value, max_pixels=max_pixels)
+        options = ColorizeOptions(strength=strength, detail=detail.value, max_pixels=max_pixels)
         names = list(dict.fromkeys(one.value for one in protocol or ProtocolName))
         plan = find_jobs(photos, None)
         paths = [job.source for job in plan.jobs]

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from bwcolor.chroma import predict_chroma
 from bwcolor.color import luma, rgb_to_lab
 from bwcolor.errors import ModelError, PhotoError
+from bwcolor.formats.header import read_header
 from bwcolor.metrics import Floats, Scores, ab_histogram, hue_shares, score_lab
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import compose_pixels
-from bwcolor.photo import photo_pixels, read_rgb
+from bwcolor.photo import read_rgb
 from bwcolor.pipeline import PixelBudget, in_threads
 from bwcolor.session import Model
 
@@ -81,7 +82,7 @@ def evaluate_photos(
 
     def work(path: Path) -> tuple[Path, list[Evaluation] | PhotoError | ModelError]:
         try:
-            pixels = photo_pixels(path)
+            pixels = read_header(path).pixels
             with budget.hold(pixels if "native" in names else pixels // DECODING):
                 return path, evaluate_photo(path, model, options, names, size)
         except MemoryError:

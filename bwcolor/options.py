@@ -6,28 +6,51 @@ from typing import Literal
 from bwcolor.errors import UsageError
 
 Detail = Literal["fast", "auto", "max"]
+OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]
+Sampling = Literal["420", "444"]
+ColorInput = Literal["skip", "copy", "recolor"]
 
 
 @dataclass(frozen=True, slots=True)
 class ColorizeOptions:
     """Settings of one run.
 
-    strength: factor on the predicted chroma, 0 (gray) to 1 (as the model says).
+    strength: how much colour, 0 (gray) to 1 (as the model says). saturation: a further factor on chroma, 0 to 4.
     detail: "fast" is one pass over the whole reduced photo; "max" adds tiles to every photo that is
     larger than the network's view; "auto" adds them where they were measured to pay.
     overwrite: replace outputs that exist instead of skipping them.
     max_pixels: photos with more pixels than this are refused before they are decoded.
     jobs: photos worked on at once; 0 means one per processor core, at most 4.
+    format: of the outputs; None keeps each photo's own where we can write it, else PNG, or TIFF from 9 bits up.
+    eight_bit: write 8 bits of photos that have more.
+    sampling: of chroma, "420" or "444", where the format has a choice; chroma_quality: 1 to 100, of JPEG's chroma.
+    color_input: what becomes of photos that are in colour already: left alone, copied, or colorized anew.
+    label: whether outputs say in their XMP that their colours were made by software.
     """
 
     strength: float = 1.0
+    saturation: float = 1.0
     detail: Detail = "auto"
     overwrite: bool = False
     max_pixels: int = 300_000_000
     jobs: int = 0
+    format: OutputFormat | None = None
+    eight_bit: bool = False
+    sampling: Sampling = "420"
+    chroma_quality: int = 92
+    color_input: ColorInput = "skip"
+    label: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise UsageError(f"--strength must be between 0 and 1, not {self.strength:g}.")
+        if not 0 <= self.saturation <= 4:
+            raise UsageError(f"--saturation must be between 0 and 4, not {self.saturation:g}.")
+        if not 1 <= self.chroma_quality <= 100:
+            raise UsageError(f"--chroma-quality must be between 1 and 100, not {self.chroma_quality}.")
         if self.jobs < 0:
             raise UsageError(f"--jobs must be 0 or more, not {self.jobs}.")
+
+    def in_words(self) -> str:
+        """The settings that change colours, for the label."""
+        return f"strength {self.strength:g}, saturation {self.saturation:g}, detail {self.detail}"

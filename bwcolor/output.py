@@ -1,15 +1,15 @@
-"""Writing one colour photo: luma kept, chroma fitted, metadata carried over, committed at once."""
+"""The colour photo as a file: luma kept, chroma fitted, metadata carried over."""
 
-import contextlib
-import errno
 import io
-import os
-import secrets
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, BinaryIO
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -17,23 +17,110 @@ from PIL import Image
 
 from bwcolor.chroma import enlarged_strips, reduced_to
 from bwcolor.color import Array, chroma_limit, compose
-from bwcolor.errors import FolderError, PhotoError
-from bwcolor.jpeg import can_carry_luma, carry_luma, encode_gray
-from bwcolor.metadata import keep_jpeg_metadata, keep_png_metadata, read_tiff_page, rgb_profile
-from bwcolor.photo import Format, Photo, Pixels
+from bwcolor.errors import PhotoError
+from bwcolor.formats.decoders import Pixels, to_eight_bits
+from bwcolor.formats.header import Format, Header
+from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
+from bwcolor.formats.tiffpages import PageLayout, page_layout, tiff_page_pixels
+from bwcolor.formats.tifftags import write_tags
+from bwcolor.metadata import Metadata, for_pillow, put_into_jpeg, put_into_png, tiff_tags
+from bwcolor.options import Sampling
+from bwcolor.photo import Photo, Scan
 
 STRIP_ROWS = 64
 WEBP_QUALITY = 95
+AVIF_QUALITY = 90
 PNG_LEVEL = 2  # a higher one costs many times the time for a few per cent of the size
 ZLIB_LEVEL = 4
 JPEG_MAX_SIDE = 65_500  # px that libjpeg writes
 WEBP_MAX_SIDE = 16_383  # px
-# What disks answer to a call that they do not know: hard links, flushing a folder.
-NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
-TEMPORARY_PREFIX = ".bwcolor-"
-INCH = 0.0254  # m
 BMP_RESOLUTION = 38  # bytes from the start of a BMP: pixels per metre, across and down
+INCH = 0.0254  # m
+PREVIEW_SIDE = 160  # px, of the small picture inside EXIF (EXIF 2.32, 4.8.1)
+CLASSIC_TIFF = 3_900_000_000  # bytes of pixels from which a TIFF is written as BigTIFF
+LUMA_TABLE = [1] * 64  # for a photo whose own table is not known: nothing but rounding is lost
+COMPRESSORS: dict[str, Callable[[Any], bytes | bytearray]] = {
+    "lzw": imagecodecs.lzw_encode,
+    "zlib": partial(imagecodecs.zlib_encode, level=ZLIB_LEVEL),
+    "zstd": imagecodecs.zstd_encode,
+}
+DEEP_FORMATS: frozenset[Format] = frozenset({"png", "tiff"})  # that hold 16 bits
+# Kinds that we can write in; photos of others become PNG, or TIFF from 9 bits up.
+WRITABLE: dict[Format, str] = {
+    "jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif", "bmp": ".bmp",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How outputs are stored. format: of WRITABLE. sampling: of chroma where the format has a choice. chroma_quality:
+    1 to 100, of JPEG's chroma."""
+
+    format: Format
+    sampling: Sampling = "420"
+    chroma_quality: int = 92
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """What becomes one picture. chroma: (h, w, 2), Cb and Cr in -0.5..0.5, at any size up to the photo's, as stored;
+    None keeps the colours that the page has."""
+
+    photo: Photo
+    chroma: Array | None
+    metadata: Metadata
+
+
+def output_format(header: Header, wanted: Format | None, eight_bit: bool) -> Format:
+    """What a photo is written as; PhotoError when the wanted format can't hold its depth."""
+    deep = header.deep and not eight_bit
+    if wanted is None:
+        if header.format in WRITABLE and (not deep or header.format in DEEP_FORMATS):
+            return header.format
+        return "tiff" if deep else "png"
+    if deep and wanted not in DEEP_FORMATS:
+        raise PhotoError(
+            f"has {header.bits} bits, which {wanted.upper()} can't hold; --format tiff or png keeps them, --depth 8"
+            " gives them up"
+        )
+    return wanted
+
+
+def encode(scan: Scan, pages: Iterator[Page], coding: Coding, out: BinaryIO) -> tuple[str, ...]:
+    """Writes the colour photo with the scan's luma, alpha and metadata; returns what had no place in it, in words.
+
+    Raises PhotoError when the format can't hold the photo.
+    """
+    if coding.format == "tiff":
+        return _write_tiff(scan, pages, out)
+    page = next(pages)
+    lost: tuple[str, ...] = ()
+    metadata = page.metadata
+    if coding.format != scan.header.format:
+        if any(part[4:8] in (b"tEXt", b"zTXt", b"iTXt") for part in metadata.native):
+            lost = ("texts of the PNG left out",)
+        metadata = replace(metadata, native=())
+    assert page.chroma is not None
+    with _told_as(coding.format):
+        content, more = ENCODERS[coding.format](scan, page.photo, page.chroma, metadata, coding)
+    out.writelines(content)
+    return (*metadata.lost, *lost, *more)
+
+
+@contextmanager
+def _told_as(form: Format) -> Iterator[None]:
+    """Encoders raise whatever they like on odd metadata; a full disk is none of their business."""
+    try:
+        yield
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise PhotoError(f"can't be written as {form.upper()} ({error})") from error
+
+
+Encoded = tuple[list[bytes | memoryview], tuple[str, ...]]  # a file in pieces, and what had no place in it, in words
 
 
 def chroma_quantization(quality: int) -> list[int]:
@@ -44,46 +131,37 @@ def chroma_quantization(quality: int) -> list[int]:
     return [min(255, max(1, (value * scale + 50) // 100)) for value in table]
 
 
-CHROMA_TABLE = chroma_quantization(92)
-LUMA_TABLE = [1] * 64  # for a photo whose own table is not known: nothing but rounding is lost
-
-
-def encode(photo: Photo, chroma: Array) -> bytes:
-    """The colour photo as a file of its own format, with the photo's luma, alpha and metadata.
-
-    chroma: (h, w, 2), Cb and Cr in -0.5..0.5, at any size up to the photo's, as stored. Raises
-    PhotoError when the format can't hold the photo or its metadata.
-    """
-    try:
-        return ENCODERS[photo.format](photo, chroma)
-    except (PhotoError, MemoryError):
-        raise
-    except Exception as error:  # encoders raise whatever they like on odd metadata
-        raise PhotoError(f"can't be written as {photo.format.upper()} ({error})") from error
-
-
-def _encode_jpeg(photo: Photo, chroma: Array) -> bytes:
+def _encode_jpeg(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
     """Carries the luma of a gray file over bit for bit; that of other files is made a gray file first."""
-    gray = photo.source
-    if not can_carry_luma(gray):
-        height, width = photo.luma.shape
-        if max(height, width) > JPEG_MAX_SIDE:
-            raise PhotoError(f"{width} x {height} is more than a JPEG can hold")
-        gray = encode_gray(photo.luma, photo.quantization or LUMA_TABLE, photo.progressive)
-    half = _half_size_chroma(photo.luma, chroma)
-    return keep_jpeg_metadata(photo, carry_luma(gray, half, CHROMA_TABLE))
+    is_jpeg = scan.header.format == "jpeg"
+    frame = carried_frame(scan.read()) if is_jpeg else None
+    table, progressive = luma_coding(scan.read()) if is_jpeg else (None, False)
+    height, width = photo.luma.shape
+    if frame is None and max(height, width) > JPEG_MAX_SIDE:
+        raise PhotoError(f"{width} x {height} is more than a JPEG can hold; --format tiff has room")
+    encoders = [GrayEncoder(chroma_quantization(coding.chroma_quality), progressive) for _ in "br"]
+    for strip in chroma_strips(photo.luma, chroma, coding.sampling):
+        for encoder, plane in zip(encoders, strip, strict=True):
+            encoder.add(plane)
+    # Read again only now: until here a large photo's luma took its memory.
+    gray = scan.read() if frame is not None else encode_gray(photo.luma, table or LUMA_TABLE, progressive)
+    return put_into_jpeg(metadata, carry_luma(gray, [encoder.finish() for encoder in encoders], coding.sampling))
 
 
-def _half_size_chroma(luma: Pixels, chroma: Array) -> NDArray[np.uint8]:
-    """Cb and Cr planes of a 4:2:0 JPEG, (2, h, w) with h and w half of luma's, rounded up.
+def chroma_strips(luma: Pixels, chroma: Array, sampling: Sampling) -> Iterator[NDArray[np.uint8]]:
+    """Cb and Cr as a JPEG stores them, in strips (2, rows, w) of STRIP_ROWS rows, the last one shorter.
 
-    Decoders spread a chroma sample over up to 4 x 4 pixels. It is fitted to the darkest and to the
-    lightest of them, so that no decoded pixel leaves the gamut and shows another brightness.
+    Rows and columns are luma's, or with 420 half of them, rounded up. Decoders spread a 420 sample over up to 4 x 4
+    pixels, with 444 over one. It is fitted to the darkest and to the lightest of them, so that no decoded pixel leaves
+    the gamut and shows another brightness.
     """
-    height, width = -(-luma.shape[0] // 2), -(-luma.shape[1] // 2)
-    planes = np.empty((2, height, width), np.uint8)
+    step = 2 if sampling == "420" else 1
+    height, width = -(-luma.shape[0] // step), -(-luma.shape[1] // step)
     window = np.ones((4, 4), np.uint8)
     for rows, strip in enlarged_strips(reduced_to(chroma, height, width), height, width, STRIP_ROWS):
+        if step == 1:
+            yield _chroma_levels(strip * chroma_limit(_unit(luma[rows]), strip)[..., None])
+            continue
         first = max(0, 2 * rows.start - 1)
         covered = luma[first : 2 * rows.stop + 1]
         darkest, lightest = (
@@ -91,8 +169,7 @@ def _half_size_chroma(luma: Pixels, chroma: Array) -> NDArray[np.uint8]:
             for extreme in (cv2.erode, cv2.dilate)
         )
         limit = chroma_limit(darkest[: len(strip)], strip, lightest[: len(strip)])
-        planes[:, rows] = _chroma_levels(strip * limit[..., None])
-    return planes
+        yield _chroma_levels(strip * limit[..., None])
 
 
 def _chroma_levels(chroma: Array) -> NDArray[np.uint8]:
@@ -101,53 +178,51 @@ def _chroma_levels(chroma: Array) -> NDArray[np.uint8]:
     return np.asarray(levels.transpose(2, 0, 1), np.uint8)
 
 
-def _encode_png(photo: Photo, chroma: Array) -> bytes:
-    return keep_png_metadata(photo, _with_opencv(photo, chroma, ".png", [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]))
+def _encode_png(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
+    content = _with_opencv(photo, chroma, ".png", [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+    return put_into_png(metadata, content)
 
 
-def _encode_tiff(photo: Photo, chroma: Array) -> bytes:
-    out = io.BytesIO()
-    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
-    page = read_tiff_page(photo.source)
-    tifffile.imwrite(
-        out,
-        pixels,
-        photometric="rgb",
-        extrasamples=["unassalpha"] if photo.alpha is not None else None,
-        compression="zlib" if page.compressed else None,
-        compressionargs={"level": ZLIB_LEVEL} if page.compressed else None,
-        resolution=photo.dpi,
-        resolutionunit="INCH" if photo.dpi else "NONE",
-        iccprofile=rgb_profile(photo),
-        extratags=page.tags,
-        software=False,
-        metadata=None,
-    )
-    return out.getvalue()
-
-
-def _encode_webp(photo: Photo, chroma: Array) -> bytes:
+def _encode_webp(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
     height, width = photo.luma.shape
     if max(height, width) > WEBP_MAX_SIDE:
-        raise PhotoError(f"{width} x {height} is more than a WebP can hold")
+        raise PhotoError(f"{width} x {height} is more than a WebP can hold; --format tiff has room")
+    lossless = scan.header.format != "webp" or is_lossless_webp(scan.read())
+    settings = {"lossless": lossless, "quality": 80 if lossless else WEBP_QUALITY, "exact": True}
+    return _with_pillow("WEBP", photo, chroma, metadata, settings)
+
+
+def _encode_avif(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
+    sampling = "4:4:4" if coding.sampling == "444" else "4:2:0"
+    return _with_pillow("AVIF", photo, chroma, metadata, {"quality": AVIF_QUALITY, "subsampling": sampling})
+
+
+def _with_pillow(kind: str, photo: Photo, chroma: Array, metadata: Metadata, settings: dict[str, Any]) -> Encoded:
+    parts, lost = for_pillow(metadata)
     out = io.BytesIO()
-    with Image.open(io.BytesIO(photo.source), formats=["WEBP"]) as source:
-        kept = {key: source.info[key] for key in ("exif", "xmp") if source.info.get(key)}
-    image = Image.fromarray(compose_pixels(photo.luma, photo.alpha, chroma))
-    profile = rgb_profile(photo)
-    image.save(
-        out, "WEBP", lossless=photo.lossless, quality=80 if photo.lossless else WEBP_QUALITY,
-        exact=True, icc_profile=profile or b"", **kept,
-    )  # fmt: skip
-    return out.getvalue()
+    Image.fromarray(compose_pixels(photo.luma, photo.alpha, chroma)).save(out, kind, **settings, **parts)
+    return [out.getvalue()], lost
 
 
-def _encode_bmp(photo: Photo, chroma: Array) -> bytes:
+def is_lossless_webp(source: bytes) -> bool:
+    """Whether the picture's chunk is VP8L; others, such as an ICC profile, may come first (RFC 9649)."""
+    position = 12
+    while position + 8 <= len(source):
+        kind = source[position : position + 4]
+        if kind in (b"VP8L", b"VP8 "):
+            return kind == b"VP8L"
+        length = int.from_bytes(source[position + 4 : position + 8], "little")
+        position += 8 + length + length % 2
+    return False
+
+
+def _encode_bmp(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
     # OpenCV, because Pillow writes alpha without the header that makes programs read it.
     content = bytearray(_with_opencv(photo, chroma, ".bmp", []))
-    across, down = (round(dots / INCH) for dots in photo.dpi or (96, 96))
+    across, down = (round(dots / INCH) for dots in metadata.dpi or (96, 96))
     struct.pack_into("<ii", content, BMP_RESOLUTION, across, down)
-    return bytes(content)
+    held = (metadata.exif, metadata.icc, metadata.photoshop, metadata.comments, metadata.tags)
+    return [bytes(content)], ("metadata left out: BMP has no place for it",) if any(held) else ()
 
 
 def _with_opencv(photo: Photo, chroma: Array, extension: str, settings: list[int]) -> bytes:
@@ -156,13 +231,72 @@ def _with_opencv(photo: Photo, chroma: Array, extension: str, settings: list[int
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(extension, bgr, settings)
     if not done:
-        raise PhotoError(f"the {photo.format.upper()} could not be encoded")
+        raise PhotoError(f"could not be encoded as {extension}")
     return encoded.tobytes()
 
 
-ENCODERS: dict[Format, Callable[[Photo, Array], bytes]] = {
-    "jpeg": _encode_jpeg, "png": _encode_png, "tiff": _encode_tiff, "webp": _encode_webp, "bmp": _encode_bmp,
+ENCODERS: dict[Format, Callable[[Scan, Photo, Array, Metadata, Coding], Encoded]] = {
+    "jpeg": _encode_jpeg, "png": _encode_png, "webp": _encode_webp, "avif": _encode_avif, "bmp": _encode_bmp,
 }  # fmt: skip
+
+
+def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, ...]:
+    """All pages, one after the other, in strips: what is in memory is one page's luma and alpha."""
+    depth = 2 if scan.header.deep else 1
+    big = scan.header.pages * scan.header.pixels * 4 * depth > CLASSIC_TIFF
+    tags, lost = [], []
+    with tifffile.TiffWriter(out, bigtiff=big, byteorder="<") as writer:
+        for number, page in enumerate(pages):
+            layout = page_layout(scan.file, number) if scan.header.format == "tiff" else None
+            with _told_as("tiff"):
+                _write_page(writer, scan, number, page, layout)
+            tags.append(tiff_tags(page.metadata))
+            lost += [*page.metadata.lost, *(layout.lost if layout else ())]
+    write_tags(out, tags)
+    return tuple(dict.fromkeys(lost))
+
+
+def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page, layout: PageLayout | None) -> None:
+    photo = page.photo
+    channels = 3 if photo.alpha is None else 4
+    if page.chroma is None:
+        whole = tiff_page_pixels(scan.file, number)
+        strips: Iterator[Pixels] = (whole[top : top + STRIP_ROWS] for top in range(0, len(whole), STRIP_ROWS))
+    else:
+        strips = composed_strips(photo.luma, photo.alpha, page.chroma)
+    compression = layout.compression if layout is not None else "zlib"
+    writer.write(
+        strips if compression is None else (_compressed(strip, compression) for strip in strips),
+        shape=(*photo.luma.shape, channels),
+        dtype=photo.luma.dtype,
+        rowsperstrip=STRIP_ROWS,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if channels == 4 else None,
+        compression=compression,
+        predictor=compression is not None,
+        subfiletype=1 if layout is not None and layout.reduced else 0,
+        iccprofile=page.metadata.icc,
+        software=False,
+        metadata=None,
+    )
+
+
+def _compressed(strip: Pixels, compression: str) -> bytes:
+    """A strip as a TIFF stores it, differences of neighbours (TIFF 6.0, section 14) compressed."""
+    differences = tifffile.TIFF.PREDICTORS[2](np.ascontiguousarray(strip), axis=-2)
+    return bytes(COMPRESSORS[compression](differences))
+
+
+def small_picture(photo: Photo, chroma: Array) -> bytes:
+    """A JPEG of at most PREVIEW_SIDE px a side in colour, pixels as stored, for the place of a gray preview."""
+    height, width = photo.luma.shape
+    scale = min(1.0, PREVIEW_SIDE / max(height, width))
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    luma = cv2.resize(photo.luma, (columns, rows), interpolation=cv2.INTER_AREA)
+    eight = to_eight_bits(np.asarray(luma))
+    out = io.BytesIO()
+    Image.fromarray(compose_pixels(eight, None, reduced_to(chroma, rows, columns))).save(out, "JPEG", quality=80)
+    return out.getvalue()
 
 
 def compose_pixels(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Pixels:
@@ -170,86 +304,25 @@ def compose_pixels(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Pixels:
 
     luma, alpha: (height, width), uint8 or uint16. chroma: (h, w, 2), Cb and Cr in -0.5..0.5.
     """
+    pixels: Pixels = np.empty((*luma.shape, 3 if alpha is None else 4), luma.dtype)
+    top = 0
+    for strip in composed_strips(luma, alpha, chroma):
+        pixels[top : top + len(strip)] = strip
+        top += len(strip)
+    return pixels
+
+
+def composed_strips(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Iterator[Pixels]:
+    """The same in strips of STRIP_ROWS rows, the last one shorter."""
     height, width = luma.shape
-    channels = 3 if alpha is None else 4
-    pixels: Pixels = np.empty((height, width, channels), luma.dtype)
     top = np.iinfo(luma.dtype).max
     for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
-        pixels[rows, :, :3] = np.round(top * compose(_unit(luma[rows]), strip))
+        pixels: Pixels = np.empty((*strip.shape[:2], 3 if alpha is None else 4), luma.dtype)
+        pixels[..., :3] = np.round(top * compose(_unit(luma[rows]), strip))
         if alpha is not None:
-            pixels[rows, :, 3] = alpha[rows]
-    return pixels
+            pixels[..., 3] = alpha[rows]
+        yield pixels
 
 
 def _unit(luma: Pixels) -> Array:
     return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
-
-
-def commit(content: bytes, target: Path, overwrite: bool) -> None:
-    """Makes `content` appear under its final name at once, complete, never over another file.
-
-    Written to a temporary sibling, flushed to disk, then linked to its name. With `overwrite` it
-    replaces what is there. Raises PhotoError when the name is taken, FolderError when the folder
-    can't be written or the disk is full.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _temporary(target.parent) as part:
-            with part.open("xb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            if overwrite:
-                part.replace(target)
-            else:
-                _link(part, target)
-        _sync_folder(target.parent)
-    except FileExistsError as error:
-        if not target.parent.is_dir():
-            raise FolderError(f"{target.parent} is a file where a folder must be. Choose another --out.") from error
-        raise PhotoError(f"{target} exists already; --overwrite replaces it") from error
-    except IsADirectoryError as error:
-        raise PhotoError(f"{target} is a folder; move it away or choose another --out") from error
-    except OSError as error:
-        if error.errno in BAD_NAME:
-            raise PhotoError(f"the output folder's disk does not take its name ({error.strerror})") from error
-        raise FolderError(
-            f"{target.parent}: can't be written ({error.strerror}). Choose another folder with --out,"
-            " or free some space, and run the same command again: what is done is skipped."
-        ) from error
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    part = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part"
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _link(part: Path, target: Path) -> None:
-    """Gives the file its name unless the name is taken, in one step where the disk can do that."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno not in {*NOT_SUPPORTED, errno.EPERM, errno.EMLINK}:
-            raise
-        if os.path.lexists(target):  # a disk without hard links, such as FAT: the check and the move are two steps
-            raise FileExistsError(target) from error
-        part.replace(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows can't open a folder
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:  # network disks may refuse to flush a folder; the file itself is flushed
-        if error.errno not in NOT_SUPPORTED:
-            raise
-    finally:
-        os.close(descriptor)

@@ -3,21 +3,28 @@
 import itertools
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import cv2
+import numpy as np
 
+from bwcolor import __version__
 from bwcolor.chroma import predict_chroma
+from bwcolor.commit import committed
 from bwcolor.errors import ModelError, PhotoError
-from bwcolor.metadata import lost_metadata
+from bwcolor.formats.header import read_header
+from bwcolor.formats.xmp import Label
+from bwcolor.metadata import has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
-from bwcolor.output import commit, encode
-from bwcolor.photo import photo_pixels, read_photo
+from bwcolor.output import Coding, Page, encode, output_format, small_picture
+from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
 from bwcolor.report import Outcome
 from bwcolor.session import Model
@@ -26,6 +33,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MAX_JOBS = 4  # photos at once by default: more rarely pays and costs memory
+EXISTS = "output exists; --overwrite replaces it"
+COLOUR = "in colour already; --color-input recolor colorizes them anew, copy copies them"
 PIXELS_AT_ONCE = 60_000_000  # over all photos in work; a larger photo is worked on alone
 
 
@@ -72,19 +81,78 @@ def colorize_photo(job: Job, model: Model, options: ColorizeOptions, budget: "Pi
     """One photo from file to file. A photo that can't be done becomes an Outcome with the reason."""
     started = time.monotonic()
     if not options.overwrite and os.path.lexists(job.target):
-        return Outcome(job, "skipped", "its output exists already")
+        return Outcome(job, "skipped", EXISTS)
     try:
-        with budget.hold(photo_pixels(job.source)):
-            photo = read_photo(job.source, options.max_pixels)
-            chroma = predict_chroma(photo.luma, photo.orientation, model, options.detail)
-            content = encode(photo, chroma * options.strength)
-            notes = tuple(lost_metadata(photo))
-            commit(content, job.target, options.overwrite)
+        with budget.hold(read_header(job.source).pixels), open_scan(job.source, options.max_pixels) as scan:
+            first = scan.photo()
+            own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first)
+            if len(own_colours) == scan.header.pages:
+                return _left_alone(job, scan, options)
+            form = job.format or output_format(scan.header, options.format, options.eight_bit)
+            pages = _pages(scan, first, own_colours, model, options)
+            coding = Coding(form, options.sampling, options.chroma_quality)
+            with committed(job.target, options.overwrite, scan.times) as out:
+                notes = encode(scan, pages, coding, out)
     except MemoryError:
         return Outcome(job, "failed", "not enough memory", seconds=time.monotonic() - started)
     except (PhotoError, ModelError) as error:
         return Outcome(job, "failed", str(error), seconds=time.monotonic() - started)
+    if own_colours:
+        notes = (*notes, "pages that are in colour already keep their colours (--color-input recolor)")
     return Outcome(job, "done", notes=notes, seconds=time.monotonic() - started)
+
+
+def _pages_in_colour(scan: Scan, first: Photo) -> set[int]:
+    kinds = [first.kind, *(scan.photo(number).kind for number in range(1, scan.header.pages))]
+    return {number for number, kind in enumerate(kinds) if kind == "colour"}
+
+
+def _left_alone(job: Job, scan: Scan, options: ColorizeOptions) -> Outcome:
+    """What becomes of a photo that is in colour already, under color_input skip and copy."""
+    if options.color_input == "skip":
+        return Outcome(job, "skipped", COLOUR)
+    target = job.target.with_name(job.source.name) if job.format != scan.header.format else job.target
+    if not options.overwrite and os.path.lexists(target):
+        return Outcome(job, "skipped", EXISTS)
+    with committed(target, options.overwrite, scan.times) as out:
+        scan.file.seek(0)
+        shutil.copyfileobj(scan.file, out)
+    return Outcome(job, "done", notes=("in colour already: copied as they are",))
+
+
+def _pages(scan: Scan, first: Photo, own_colours: set[int], model: Model, options: ColorizeOptions) -> Iterator[Page]:
+    """Each page with its colours and what describes it."""
+    label = _label(scan, model, options) if options.label else None
+    described = read_metadata(scan)
+    for number in range(scan.header.pages):
+        photo = first if number == 0 else scan.photo(number)
+        if number == 0:
+            del first
+        photo = _in_eight_bits(photo) if options.eight_bit else photo
+        chroma = None
+        preview = None
+        metadata = described[min(number, len(described) - 1)]
+        if number not in own_colours:
+            chroma = (
+                options.saturation
+                * options.strength
+                * predict_chroma(photo.luma, photo.orientation, model, options.detail)
+            )
+            preview = small_picture(photo, chroma) if has_preview(metadata) else None
+        yield Page(photo, chroma, in_colour(metadata, label if chroma is not None else None, preview))
+
+
+def _in_eight_bits(photo: Photo) -> Photo:
+    if photo.luma.dtype == np.uint8:
+        return photo
+    luma, alpha = (None if plane is None else ((plane.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+                   for plane in (photo.luma, photo.alpha))  # fmt: skip
+    assert luma is not None
+    return replace(photo, luma=luma, alpha=alpha)
+
+
+def _label(scan: Scan, model: Model, options: ColorizeOptions) -> Label:
+    return Label(f"bwcolor {__version__}", model.label, model.sha256, options.in_words(), scan.sha256())
 
 
 class PixelBudget:

@@ -7,22 +7,30 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from bwcolor.errors import FolderError, NoPhotosError, UsageError
-from bwcolor.photo import EXTENSIONS
+from bwcolor.errors import FolderError, NoPhotosError, PhotoError, UsageError
+from bwcolor.formats.header import EXTENSIONS, Format, read_header
+from bwcolor.options import ColorizeOptions
+from bwcolor.output import WRITABLE, output_format
 
 # Pictures that a user may expect to be colorized: named, not passed over in silence.
 OTHER_PICTURES = frozenset({
-    ".gif", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf",
-    ".rw2", ".psd", ".tga", ".pcx", ".ppm", ".pgm",
+    ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".tga", ".pcx", ".ppm", ".pgm",
 })  # fmt: skip
+# How an output may be called so that its format is that of the name.
+NAMED_FORMATS: dict[str, Format] = {
+    ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff",
+    ".webp": "webp", ".avif": "avif", ".bmp": "bmp",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One photo to colorize: source is read, target is written."""
+    """One photo to colorize: source is read, target is written. format: of the target, or None while nobody has
+    looked into the source."""
 
     source: Path
     target: Path
+    format: Format | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +44,13 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file."""
+    """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file. single: the
+    photo, when it is just one that was named."""
 
     jobs: list[Job]
     left_out: list[LeftOut]
     out: Path
+    single: Path | None = None
 
 
 def find_jobs(photos: Path, out: Path | None, overwrite: bool = False) -> Plan:
@@ -76,6 +86,57 @@ def find_jobs(photos: Path, out: Path | None, overwrite: bool = False) -> Plan:
     return Plan(jobs, left_out + doubles, out)
 
 
+def settle(plan: Plan, options: ColorizeOptions) -> Plan:
+    """Looks into each photo's header: what it is written as and how that is called; what is too large is left out.
+
+    An output of another format gets a second ending (scan.gif.png), so that no two photos ever share one. What can't
+    be read stays in the plan: its own failure will tell why.
+    """
+    jobs, left_out = [], list(plan.left_out)
+    for job in plan.jobs:
+        try:
+            header = read_header(job.source)
+        except PhotoError:
+            jobs.append(job)
+            continue
+        named = NAMED_FORMATS.get(job.target.suffix.lower()) if job.target == plan.out else None
+        differs = job.target.suffix.lower() != job.source.suffix.lower()
+        try:
+            if header.pixels > options.max_pixels:
+                raise PhotoError(
+                    f"{header.width} x {header.height} = {header.pixels:,} pixels is over the limit of"
+                    f" {options.max_pixels:,}; raise it with --max-pixels"
+                )
+            form = output_format(header, (named if differs else None) or options.format, options.eight_bit)
+        except PhotoError as error:
+            left_out.append(LeftOut(job.source, str(error), failed=True))
+            continue
+        own_name = form == header.format or (differs and named == form)
+        target = job.target if own_name else job.target.with_name(job.target.name + WRITABLE[form])
+        jobs.append(Job(job.source, target, form))
+    jobs, doubles = _one_output_each(jobs, plan.out)
+    out = jobs[0].target if len(jobs) == 1 and jobs[0].source == plan.single else plan.out
+    return Plan(jobs, left_out + doubles, out, plan.single)
+
+
+def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | None]]:
+    """Outputs, one or all of a folder, each with the original that its name says, or None where there is none.
+
+    Raises FolderError or NoPhotosError where there is nothing to look at.
+    """
+    outputs = [job.source for job in find_jobs(out, None).jobs]
+    if originals is None or originals.is_file():
+        return [(path, originals) for path in outputs]
+    root = Path(os.path.abspath(out))
+    pairs: list[tuple[Path, Path | None]] = []
+    for path in outputs:
+        name = path.relative_to(root) if root.is_dir() else Path(path.name)
+        # An output of another format has a second ending: scan.gif.png.
+        found = (originals / name, (originals / name).with_suffix(""))
+        pairs.append((path, next((one for one in found if one.is_file() and one.suffix.lower() in EXTENSIONS), None)))
+    return pairs
+
+
 def _refuse_replacing(jobs: list[Job]) -> None:
     """Raises UsageError where links or nested folders let an output fall on one of the photos."""
     real = functools.cache(os.path.realpath)
@@ -94,13 +155,11 @@ def _single(photo: Path, out: Path | None) -> Plan:
         target = Path(os.path.abspath(out)) / photo.name
     else:
         target = Path(os.path.abspath(out))
-        if target.suffix.lower() != photo.suffix.lower():
-            raise UsageError(
-                f"--out {out}: the output has the input's format; name it {target.with_suffix(photo.suffix).name}."
-            )
+        if target.suffix.lower() != photo.suffix.lower() and target.suffix.lower() not in NAMED_FORMATS:
+            raise UsageError(f"--out {out}: outputs can be {', '.join(sorted(NAMED_FORMATS))}.")
     if target.exists() and target.samefile(photo):
         raise UsageError(f"--out {target} is the input itself: the output would replace your original.")
-    return Plan([Job(photo, target)], [], target)
+    return Plan([Job(photo, target)], [], target, photo)
 
 
 def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
@@ -156,13 +215,13 @@ def _why_not(entry: os.DirEntry[str]) -> str:
 
 
 def _one_output_each(jobs: list[Job], out: Path) -> tuple[list[Job], list[LeftOut]]:
-    """Leaves out photos whose output's name the disk takes for another's: `a.jpg` beside `A.JPG`."""
-    if not _ignores_case(out):
-        return jobs, []
+    """Leaves out photos whose output's name is, or the disk takes for, another's: `a.jpg` beside `A.JPG`."""
+    same = _ignores_case(out)
     kept: dict[str, Job] = {}
     left_out = []
     for job in jobs:
-        first = kept.setdefault(unicodedata.normalize("NFC", str(job.target)).casefold(), job)
+        name = str(job.target)
+        first = kept.setdefault(unicodedata.normalize("NFC", name).casefold() if same else name, job)
         if first is not job:
             reason = f"its output would replace that of {first.source.name}; rename one of them"
             left_out.append(LeftOut(job.source, reason, failed=True))

@@ -88,7 +88,7 @@ class RunView:
         states = self.report.states
         seconds = time.monotonic() - self._started
         parts = [f"{states['done']} colorized"]
-        parts += [f"{states['skipped']} skipped (output exists; --overwrite replaces it)"] if states["skipped"] else []
+        parts += [f"{count} skipped ({reason})" for reason, count in self.report.skipped.items()]
         parts += [f"{states['failed']} failed"] if states["failed"] else []
         parts += [f"{self._left_out} left out"] if self._left_out else []
         self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")

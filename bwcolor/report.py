@@ -22,11 +22,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class Report:
-    """Counts over a run: how many photos ended how, and how often each note was made."""
+    """Counts over a run: how many photos ended how, why they were skipped, and how often each note was made."""
 
     states: Counter[State] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome) -> None:
         self.states[outcome.state] += 1
         self.notes.update(outcome.notes)
+        if outcome.state == "skipped":
+            self.skipped[outcome.reason] += 1

@@ -37,6 +37,12 @@ class Network(Protocol):
     @property
     def spec(self) -> ModelSpec: ...
 
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, channels, H, W) as spec.input_kind says -> as spec.output_kind says; many threads may call it."""
 

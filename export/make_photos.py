@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from bwcolor.chroma import scaled_size
-from bwcolor.photo import read_photo, upright
+from bwcolor.photo import read_photo
+from bwcolor.turning import upright
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES, TARGET = HERE.parent / "examples" / "photos", HERE / "bwcolor_export" / "photos"

@@ -203,11 +203,11 @@ def test_contradicting_training_options_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_passed_over_is_named_and_counted(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
-    (photos / "old.heic").write_bytes(b"")
+    (photos / "old.psd").write_bytes(b"")
     (photos / "link").symlink_to(tmp_path)
     result = run(photos, "--out", tmp_path / "out", "--model", tiny_model)
     assert result.exit_code == 0
-    assert "left out: old.heic: .heic is a kind of picture that can't be read yet" in result.stderr
+    assert "left out: old.psd: .psd is a kind of picture that can't be read yet" in result.stderr
     assert "left out: link: is a link" in result.stderr
     assert "2 colorized, 2 left out" in result.stderr
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from bwcolor import __version__
+from bwcolor.commit import commit
 from bwcolor.errors import ModelError, UsageError
 from bwcolor.kinds import network_input
 from bwcolor.modelfile import ModelFile
 from bwcolor.onnxfile import read_onnx
-from bwcolor.output import commit
 from bwcolor.session import open_model
 from bwcolor.spec import PRECISIONS, ModelSpec
 from bwcolor_export.contract import Contract, our_contract

@@ -13,7 +13,9 @@ import numpy as np
 
 from bwcolor.chroma import scaled_size
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError
-from bwcolor.photo import EXTENSIONS, read_photo, upright
+from bwcolor.formats.header import EXTENSIONS
+from bwcolor.photo import read_photo
+from bwcolor.turning import upright
 from bwcolor_export.graph import Floats
 
 MOST_PHOTOS = 32  # of a folder: calibrating on three times as many changed nothing (0.01 CIEDE2000)

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,6 +15,10 @@ from PIL import Image, ImageCms
 from tiny_model import TINY_SPEC
 
 from bwcolor.color import Array
+from bwcolor.formats.xmp import Label
+from bwcolor.metadata import in_colour, read_metadata
+from bwcolor.output import Coding, Page, encode, output_format
+from bwcolor.photo import Photo, open_scan
 from bwcolor.spec import ModelSpec
 
 Gray8 = NDArray[np.uint8]
@@ -74,6 +79,8 @@ class FakeModel:
 
     def __init__(self, function: Callable[[Array], Array], spec: ModelSpec = TINY_SPEC) -> None:
         self.spec = spec
+        self.label = f"{spec.name} {spec.version}"
+        self.sha256 = "0" * 64
         self.inputs: list[Array] = []
         self._function = function
 
@@ -122,3 +129,16 @@ def exif(orientation: int = 1, artist: str = "Lieselotte") -> Image.Exif:
     data = Image.Exif()
     data[274], data[315] = orientation, artist
     return data
+
+
+def colorized(path: Path, content: bytes, chroma: Array, coding: Coding | None = None, label: Label | None = None,
+              ) -> tuple[Photo, bytes, tuple[str, ...]]:  # fmt: skip
+    """The photo read from `content`, the file made of it, and what was lost. path: where the source is put."""
+    path.write_bytes(content)
+    with open_scan(path, 10**9) as scan:
+        photos = [scan.photo(number) for number in range(scan.header.pages)]
+        about = [in_colour(metadata, label, None) for metadata in read_metadata(scan)]
+        pages = (Page(photo, chroma, one) for photo, one in zip(photos, about, strict=True))
+        out = io.BytesIO()
+        lost = encode(scan, pages, coding or Coding(output_format(scan.header, None, False)), out)
+    return photos[0], out.getvalue(), lost

@@ -16,8 +16,8 @@ from tiny_model import TINY_SPEC
 from bwcolor.chroma import enlarged_strips, predict_chroma
 from bwcolor.color import Array
 from bwcolor.options import Detail
-from bwcolor.photo import as_stored, upright
 from bwcolor.session import Average
+from bwcolor.turning import as_stored, upright
 
 TILE = TINY_SPEC.tile_size
 ODD_SIZES = [(1, 1), (1, 2), (3, 5000), (5000, 3), (255, 333), (64, 64), (31, 33)]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bwcolor.commit import commit
 from bwcolor.errors import FolderError, PhotoError
-from bwcolor.output import commit
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

@@ -10,12 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from runtime.pictures import saved, scene
+from runtime.pictures import colorized, saved, scene
 
 from bwcolor.errors import PhotoError
-from bwcolor.jpeg import DQT, SOS, can_carry_luma, carry_luma, segments
-from bwcolor.output import CHROMA_TABLE, _half_size_chroma, encode
-from bwcolor.photo import read_photo
+from bwcolor.formats.jpeg import (
+    DQT,
+    SOS,
+    GrayEncoder,
+    carried_frame,
+    carry_luma,
+    encode_gray,
+    luma_coding,
+    luma_parts,
+    segments,
+)
+from bwcolor.options import Sampling
+from bwcolor.output import chroma_quantization, chroma_strips
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -32,6 +42,12 @@ def _planes(content: bytes) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
+def carried(source: bytes, chroma: NDArray[np.uint8], table: list[int], sampling: Sampling = "420") -> bytes:
+    """A colour JPEG with the luma of `source`. chroma: (2, h, w)."""
+    _, progressive = luma_coding(source)
+    return b"".join(carry_luma(source, [encode_gray(plane, table, progressive) for plane in chroma], sampling))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 70),
@@ -40,30 +56,59 @@ def _planes(content: bytes) -> NDArray[np.uint8]:
     progressive=st.booleans(),
     optimize=st.booleans(),
     restart=st.sampled_from([0, 1, 5]),
+    sampling=st.sampled_from(["420", "444"]),
     seed=st.integers(0, 999),
 )
 def test_luma_is_carried_over_bit_for_bit(
-    height: int, width: int, quality: int, progressive: bool, optimize: bool, restart: int, seed: int
+    height: int,
+    width: int,
+    quality: int,
+    progressive: bool,
+    optimize: bool,
+    restart: int,
+    sampling: Sampling,
+    seed: int,
 ) -> None:
     restarts = {"restart_marker_blocks": restart} if restart else {}
     options = {"quality": quality, "progressive": progressive, "optimize": optimize, **restarts}
     source = _jpeg(scene(height, width, seed), **options)
     rng = np.random.default_rng(seed)
-    chroma = rng.integers(90, 166, (2, (height + 1) // 2, (width + 1) // 2), dtype=np.uint8)
-    content = carry_luma(source, chroma, [1] * 64)
+    rows, columns = (height, width) if sampling == "444" else ((height + 1) // 2, (width + 1) // 2)
+    chroma = rng.integers(90, 166, (2, rows, columns), dtype=np.uint8)
+    content = carried(source, chroma, [1] * 64, sampling)
+    assert luma_parts(content) == luma_parts(source) is not None
     with Image.open(io.BytesIO(source)) as gray:
         np.testing.assert_array_equal(_planes(content)[..., 0], np.asarray(gray))
-    scans = [segment for marker, segment in segments(source) if marker == SOS]
-    assert scans[0][6:] in content, "the entropy-coded data itself must be there"
+    scans = [part for part in segments(source) if part.marker == SOS]
+    assert bytes(scans[0].data) in content, "the entropy-coded data itself must be there"
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     assert decoded.shape == (height, width, 3)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 200), width=st.integers(1, 90), rows=st.sampled_from([8, 16, 64]), seed=st.integers(0, 99),
+    progressive=st.booleans(),
+)  # fmt: skip
+def test_a_jpeg_made_of_strips_is_that_of_the_whole_plane(
+    height: int, width: int, rows: int, seed: int, progressive: bool
+) -> None:
+    plane = scene(height, width, seed)
+    encoder = GrayEncoder([7] * 64, progressive)
+    for top in range(0, height, rows):
+        encoder.add(plane[top : top + rows])
+    with (
+        Image.open(io.BytesIO(encoder.finish())) as made,
+        Image.open(io.BytesIO(_jpeg(plane, qtables=[[7] * 64]))) as whole,
+    ):
+        np.testing.assert_array_equal(np.asarray(made), np.asarray(whole))
+
+
 def test_chroma_arrives_in_its_own_component() -> None:
     source = _jpeg(np.full((32, 48), 128, np.uint8))
     chroma = np.stack([np.full((16, 24), 100, np.uint8), np.full((16, 24), 150, np.uint8)])
-    planes = _planes(carry_luma(source, chroma, [1] * 64))
+    planes = _planes(carried(source, chroma, [1] * 64))
     assert planes.reshape(-1, 3).mean(0) == pytest.approx([128, 100, 150], abs=0.5)
 
 
@@ -74,9 +119,9 @@ def test_colour_and_other_kinds_are_refused() -> None:
     twelve_bit = bytearray(_jpeg(np.zeros((16, 16), np.uint8)))
     twelve_bit[twelve_bit.index(b"\xff\xc0") + 4] = 12
     for source in (colour, bytes(arithmetic), bytes(twelve_bit), b"", b"\xff\xd8", b"\xff\xd8\xff\xc0\x00"):
-        assert not can_carry_luma(source)
+        assert carried_frame(source) is None
         with pytest.raises(PhotoError, match="bit for bit"):
-            carry_luma(source, np.zeros((2, 8, 8), np.uint8), CHROMA_TABLE)
+            carried(source, np.zeros((2, 8, 8), np.uint8), chroma_quantization(92))
 
 
 def test_the_luma_table_keeps_its_number_and_its_values() -> None:
@@ -85,10 +130,10 @@ def test_the_luma_table_keeps_its_number_and_its_values() -> None:
     table, frame = source.index(b"\xff\xdb") + 4, source.index(b"\xff\xc0") + 12
     renumbered = bytearray(source)
     renumbered[table], renumbered[frame] = 1, 1
-    content = carry_luma(bytes(renumbered), np.full((2, 12, 12), 110, np.uint8), [3] * 64)
+    content = carried(bytes(renumbered), np.full((2, 12, 12), 110, np.uint8), [3] * 64)
     with Image.open(io.BytesIO(source)) as gray:
         np.testing.assert_array_equal(_planes(content)[..., 0], np.asarray(gray))
-    numbers = [segment[4] for marker, segment in segments(content) if marker == DQT]
+    numbers = [part.head[4] for part in segments(content) if part.marker == DQT]
     assert sorted(numbers) == [0, 1]
 
 
@@ -96,7 +141,7 @@ def test_chroma_fits_every_pixel_that_it_is_spread_over() -> None:
     luma = scene(37, 53, 7)
     luma[10:14, 20:24], luma[20:22, 5:9] = 255, 0
     wanted = np.broadcast_to(np.array([-0.2, 0.25], np.float32), (19, 27, 2)).copy()
-    fitted = (_half_size_chroma(luma, wanted).astype(float) - 128) / 255
+    fitted = (np.concatenate(list(chroma_strips(luma, wanted, "420")), 1).astype(float) - 128) / 255
     for row in range(19):
         for column in range(27):
             covered = luma[max(0, 2 * row - 1) : 2 * row + 3, max(0, 2 * column - 1) : 2 * column + 3] / 255
@@ -112,10 +157,8 @@ def test_chroma_fits_every_pixel_that_it_is_spread_over() -> None:
 
 
 def test_a_decoder_shows_the_luma_that_the_file_stores(tmp_path: Path) -> None:
-    path = tmp_path / "gray.jpg"
-    path.write_bytes(_jpeg(scene(120, 90, 3), quality=92))
-    photo = read_photo(path, 10**6)
-    content = encode(photo, np.broadcast_to(np.array([-0.15, 0.2], np.float32), (30, 22, 2)).copy())
+    chroma = np.broadcast_to(np.array([-0.15, 0.2], np.float32), (30, 22, 2)).copy()
+    photo, content, _ = colorized(tmp_path / "gray.jpg", _jpeg(scene(120, 90, 3), quality=92), chroma)
     np.testing.assert_array_equal(_planes(content)[..., 0], photo.luma)
     with Image.open(io.BytesIO(content)) as image:
         shown = np.asarray(image.convert("RGB")) @ LUMA

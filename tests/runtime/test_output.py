@@ -1,6 +1,5 @@
 """Encoding photos: format, size, luma, alpha and metadata survive."""
 
-import dataclasses
 import io
 import struct
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from runtime.pictures import (
     SRGB_PROFILE,
     Gray8,
     bmp_with_alpha,
+    colorized,
     exif,
     gray,
     png,
@@ -34,9 +34,11 @@ from runtime.pictures import (
 
 from bwcolor.color import Array, luma, rgb_to_chroma
 from bwcolor.errors import PhotoError
-from bwcolor.metadata import lost_metadata
-from bwcolor.output import encode
-from bwcolor.photo import Photo, read_photo
+from bwcolor.formats.header import Format
+from bwcolor.formats.jpeg import luma_coding
+from bwcolor.metadata import Metadata
+from bwcolor.output import Coding, Page, encode
+from bwcolor.photo import Photo, open_scan
 
 HEIGHT, WIDTH = 150, 211
 GRAY = scene(HEIGHT, WIDTH)
@@ -52,12 +54,10 @@ def warm_chroma(height: int = 12, width: int = 17) -> Array:
     return (WARM + grain).astype(np.float32)
 
 
-def colorized(tmp_path: Path, content: bytes, chroma: Array | None = None) -> tuple[Photo, bytes]:
+def made(tmp_path: Path, content: bytes, chroma: Array | None = None) -> tuple[Photo, bytes]:
     """The photo that was read and the file made from it."""
-    path = tmp_path / "photo"
-    path.write_bytes(content)
-    photo = read_photo(path, 10**8)
-    return photo, encode(photo, warm_chroma() if chroma is None else chroma)
+    photo, output, _ = colorized(tmp_path / "photo", content, warm_chroma() if chroma is None else chroma)
+    return photo, output
 
 
 def opened(content: bytes) -> Image.Image:
@@ -108,8 +108,9 @@ LOSSLESS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_lossless_outputs_keep_format_size_depth_and_luma(name: str, tmp_path: Path) -> None:
-    photo, content = colorized(tmp_path, LOSSLESS[name]())
-    with Image.open(io.BytesIO(photo.source)) as source, opened(content) as output:
+    before = LOSSLESS[name]()
+    photo, content = made(tmp_path, before)
+    with Image.open(io.BytesIO(before)) as source, opened(content) as output:
         assert output.format == source.format
         assert output.size == source.size == (WIDTH, HEIGHT)
     pixels = pixels_of(content)
@@ -138,7 +139,7 @@ def test_jpeg_keeps_the_luma_plane_and_how_it_is_coded(
     quality: int, progressive: bool, colour_file: bool, tmp_path: Path
 ) -> None:
     source = saved(rgb(GRAY) if colour_file else gray(GRAY), "JPEG", quality=quality, progressive=progressive)
-    photo, content = colorized(tmp_path, source)
+    photo, content = made(tmp_path, source)
     difference = np.abs(y_plane(content).astype(int) - y_plane(source))
     if colour_file:  # encoded anew with the same table
         assert (difference == 0).mean() >= 0.9
@@ -161,16 +162,16 @@ def test_a_jpeg_with_16_bit_tables_can_be_written(tmp_path: Path) -> None:
     table = b"".join(struct.pack(">H", min(2 * value, 500)) for value in source[at + 5 : at + 69])
     wide = source[:at] + b"\xff\xdb" + struct.pack(">HB", 131, 0x10) + table
     wide += source[at + 69 :].replace(b"\xff\xc0", b"\xff\xc1", 1)
-    photo, content = colorized(tmp_path, wide)
-    assert photo.quantization is not None
-    assert max(photo.quantization) == 500
-    assert luma_table(content) == photo.quantization
+    _, content = made(tmp_path, wide)
+    (values, _) = luma_coding(wide)
+    assert values is not None
+    assert max(values) == 500
+    assert luma_table(content) == values
     assert_array_equal(y_plane(content), y_plane(wide))
 
 
 def test_lossy_webp_keeps_luma_closely(tmp_path: Path) -> None:
-    photo, content = colorized(tmp_path, saved(rgb(GRAY), "WEBP", quality=90))
-    assert not photo.lossless
+    photo, content = made(tmp_path, saved(rgb(GRAY), "WEBP", quality=90))
     error = np.abs(luma(pixels_of(content).astype(np.float64)) - photo.luma)
     assert error.mean() < 1.5
     assert b"VP8L" not in content
@@ -180,10 +181,10 @@ def test_saturated_chroma_does_not_move_luma(tmp_path: Path) -> None:
     """Colours that do not fit are pulled towards gray, never clipped."""
     strong = np.random.default_rng(2).choice([-0.5, 0.5], (9, 9, 2)).astype(np.float32)
     for source in (saved(gray(GRAY), "PNG"), tiff(GRAY16)):
-        photo, content = colorized(tmp_path, source, strong)
+        photo, content = made(tmp_path, source, strong)
         assert np.abs(luma(pixels_of(content).astype(np.float64)) - photo.luma).max() <= 1
     source = saved(gray(GRAY), "JPEG", quality=90)
-    _, content = colorized(tmp_path, source, strong)
+    _, content = made(tmp_path, source, strong)
     assert_array_equal(y_plane(content), y_plane(source))
     shown = luma(pixels_of(content).astype(np.float64))
     assert np.abs(shown - y_plane(source)).mean() < 1
@@ -194,16 +195,18 @@ def test_saturated_chroma_does_not_move_luma(tmp_path: Path) -> None:
 def test_odd_sizes(kind: str, shape: tuple[int, int], tmp_path: Path) -> None:
     image = rgb(scene(*shape)) if kind == "WEBP" else Image.fromarray(scene(*shape))
     chroma = warm_chroma(min(shape[0], 7), min(shape[1], 7))
-    _, content = colorized(tmp_path, saved(image, kind), chroma)
+    _, content = made(tmp_path, saved(image, kind), chroma)
     assert opened(content).size == shape[::-1]
 
 
-@pytest.mark.parametrize(("kind", "side"), [("JPEG", 65_501), ("WEBP", 16_384)])
-def test_photos_that_a_format_can_not_hold_are_refused(kind: str, side: int, tmp_path: Path) -> None:
-    photo, _ = colorized(tmp_path, saved(rgb(GRAY), kind))
-    long = dataclasses.replace(photo, luma=np.zeros((1, side), np.uint8))
-    with pytest.raises(PhotoError, match=f"{side} x 1 is more than a (JPEG|WebP) can hold"):
-        encode(long, warm_chroma(1, 4))
+@pytest.mark.parametrize(("kind", "side"), [("jpeg", 65_501), ("webp", 16_384)])
+def test_photos_that_a_format_can_not_hold_are_refused(kind: Format, side: int, tmp_path: Path) -> None:
+    path = tmp_path / "long.png"
+    path.write_bytes(saved(gray(np.zeros((1, side), np.uint8)), "PNG"))
+    with open_scan(path, 10**9) as scan:
+        pages = iter([Page(scan.photo(), warm_chroma(1, 4), Metadata())])
+        with pytest.raises(PhotoError, match=f"{side} x 1 is more than a (JPEG|WebP) can hold"):
+            encode(scan, pages, Coding(kind), io.BytesIO())
 
 
 WITH_METADATA: dict[str, Callable[..., bytes]] = {
@@ -229,13 +232,14 @@ def test_exif_xmp_and_rgb_profile_are_kept(kind: str, tmp_path: Path) -> None:
         kept["pnginfo"] = png_text("XML:com.adobe.xmp", XMP.decode())
     else:
         kept["xmp"] = XMP
-    photo, content = colorized(tmp_path, WITH_METADATA[kind](**kept))
-    before, after = opened(photo.source), opened(content)
+    source = WITH_METADATA[kind](**kept)
+    _, content, lost = colorized(tmp_path / "photo", source, warm_chroma())
+    before, after = opened(source), opened(content)
     assert after.getexif()[315] == "Lieselotte"
     assert after.info["icc_profile"] == SRGB_PROFILE
     assert xmp_of(before), "the source has what the output must have"
     assert xmp_of(after) == xmp_of(before)
-    assert lost_metadata(photo) == []
+    assert lost == ()
 
 
 def png_text(keyword: str, text: str) -> PngInfo:
@@ -247,24 +251,24 @@ def png_text(keyword: str, text: str) -> PngInfo:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
 @pytest.mark.parametrize("dpi", [(300, 300), (72, 144)])
 def test_resolution_is_kept(kind: str, dpi: tuple[int, int], tmp_path: Path) -> None:
-    _, content = colorized(tmp_path, WITH_METADATA[kind](dpi=dpi))
+    _, content = made(tmp_path, WITH_METADATA[kind](dpi=dpi))
     assert opened(content).info["dpi"] == pytest.approx(dpi, abs=0.02)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_a_gray_profile_never_sits_on_a_colour_photo(kind: str, tmp_path: Path) -> None:
-    photo, content = colorized(tmp_path, WITH_METADATA[kind](icc_profile=GRAY_PROFILE))
-    assert photo.icc == GRAY_PROFILE
+    source = WITH_METADATA[kind](icc_profile=GRAY_PROFILE)
+    _, content, (note,) = colorized(tmp_path / "photo", source, warm_chroma())
+    assert opened(source).info["icc_profile"] == GRAY_PROFILE
     assert "icc_profile" not in opened(content).info
     assert GRAY_PROFILE[:40] not in content
-    (note,) = lost_metadata(photo)
     assert note.startswith("colour profile (GRAY) left out")
 
 
 def test_jpeg_comments_and_a_profile_in_parts_are_kept(tmp_path: Path) -> None:
     profile = SRGB_PROFILE + bytes(range(256)) * 700  # more than two segments hold
     source = saved(gray(GRAY), "JPEG", icc_profile=profile, comment="Großmutter, 1931".encode())
-    _, content = colorized(tmp_path, source)
+    _, content = made(tmp_path, source)
     after = opened(content)
     assert after.info["comment"] == "Großmutter, 1931".encode()
     assert after.info["icc_profile"] == profile
@@ -273,7 +277,7 @@ def test_jpeg_comments_and_a_profile_in_parts_are_kept(tmp_path: Path) -> None:
 def test_a_jpeg_has_one_header_and_no_foreign_colour_transform(tmp_path: Path) -> None:
     ink = Image.fromarray(np.stack([0 * GRAY] * 3 + [255 - GRAY], -1), "CMYK")
     for source in (saved(gray(GRAY), "JPEG", dpi=(100, 100)), saved(ink, "JPEG")):
-        _, content = colorized(tmp_path, source)
+        _, content = made(tmp_path, source)
         assert content.count(b"JFIF\0") == 1
         assert b"Adobe\0" not in content
         assert opened(content).mode == "RGB"
@@ -282,7 +286,7 @@ def test_a_jpeg_has_one_header_and_no_foreign_colour_transform(tmp_path: Path) -
 def test_png_chunks_are_kept_once_and_only_if_they_stay_true(tmp_path: Path) -> None:
     kept = [(b"gAMA", struct.pack(">I", 45455)), (b"tIME", bytes([7, 139, 5, 4, 3, 2, 1])), (b"tEXt", b"Title\0Oma")]
     dropped = [(b"sBIT", b"\x08"), (b"bKGD", b"\0\x80"), (b"hIST", b"\0\0")]
-    _, content = colorized(tmp_path, png(GRAY, 0, *kept, *dropped))
+    _, content = made(tmp_path, png(GRAY, 0, *kept, *dropped))
     for kind, body in kept:
         assert content.count(kind + body) == 1
     for kind, _ in dropped:
@@ -294,7 +298,7 @@ def test_tiff_texts_are_kept_byte_for_byte(tmp_path: Path) -> None:
     """Scanners write UTF-8 and Latin-1 into tags that the standard wants in ASCII."""
     texts = {270: "Großmutter".encode() + b"\0", 315: "Müller".encode("latin-1") + b"\0", 271: b"Epson\0"}
     tags = [(code, 2, 0, text, True) for code, text in texts.items()]
-    _, content = colorized(tmp_path, tiff(GRAY, extratags=tags, metadata=None, software=False))
+    _, content = made(tmp_path, tiff(GRAY, extratags=tags, metadata=None, software=False))
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         found = file.pages.first.tags
         for code, text in texts.items():
@@ -304,7 +308,7 @@ def test_tiff_texts_are_kept_byte_for_byte(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_a_tiff_stays_compressed_or_not(compression: str | None, tmp_path: Path) -> None:
-    _, content = colorized(tmp_path, tiff(GRAY, compression=compression))
+    _, content = made(tmp_path, tiff(GRAY, compression=compression))
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         assert (file.pages.first.compression == tifffile.COMPRESSION.NONE) == (compression is None)
 
@@ -322,8 +326,8 @@ TURNED: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 @pytest.mark.parametrize("name", TURNED)
 def test_a_turned_photo_keeps_its_tag_and_its_stored_pixels(name: str, orientation: int, tmp_path: Path) -> None:
-    _, content = colorized(tmp_path, TURNED[name](orientation))
-    _, straight = colorized(tmp_path, TURNED[name](1))
+    _, content = made(tmp_path, TURNED[name](orientation))
+    _, straight = made(tmp_path, TURNED[name](1))
     tag = Image.open(io.BytesIO(content)).getexif()[274]  # before load(), which turns TIFFs
     assert tag == orientation
     if name.startswith("tiff"):

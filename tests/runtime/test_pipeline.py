@@ -99,7 +99,8 @@ def test_existing_outputs_are_skipped_and_overwrite_replaces_them(photos: Path, 
     (out / "a.png").write_bytes(b"edited by hand")
     before = files_in(out)
     again = colorize(photos, out)
-    assert {(outcome.state, outcome.reason) for outcome in again} == {("skipped", "its output exists already")}
+    assert {outcome.state for outcome in again} == {"skipped"}
+    assert {outcome.reason for outcome in again} == {"output exists; --overwrite replaces it"}
     assert files_in(out) == before
     stronger = FakeModel(flat(0.1, -0.1))
     replaced = colorize(photos, out, ColorizeOptions(overwrite=True), stronger)
@@ -191,8 +192,12 @@ def test_a_run_that_is_given_up_starts_no_more_photos_and_leaves_complete_output
             go_on.wait(SOON)
         return flat(0, 0)(batch)
 
-    outcomes = run(find_jobs(photos, out).jobs, FakeModel(slow_after_the_first), ColorizeOptions(jobs=2))
+    model = FakeModel(slow_after_the_first)
+    outcomes = run(find_jobs(photos, out).jobs, model, ColorizeOptions(jobs=2))
     assert next(outcomes).state == "done"
+    until = time.monotonic() + SOON
+    while len(model.inputs) < 3 and time.monotonic() < until:  # the one that ended and the two in work
+        time.sleep(0.01)
     threading.Timer(2 * AT_ONCE, go_on.set).start()
     outcomes.close()  # type: ignore[attr-defined]
     written = [path for path in out.rglob("*") if path.is_file()]

@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from runtime.pictures import gray, png, saved, scene, scene16
 
 from bwcolor.errors import FolderError, NoPhotosError, UsageError
-from bwcolor.photo import EXTENSIONS
-from bwcolor.plan import Plan, find_jobs
+from bwcolor.formats.header import EXTENSIONS
+from bwcolor.options import ColorizeOptions
+from bwcolor.plan import Plan, find_jobs, settle
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -37,20 +40,20 @@ def test_the_tree_is_mirrored_in_the_order_of_the_names(photos: Path, tmp_path: 
         "1931/Été à la plage.tif",
         "1931/Oma/x.y.webp",
         "1931/a.png",
-        "z/no.gif",
+        "z/no.psd",
         "z/d.bmp",
     ]
     plan = find_jobs(tree(photos, *names), tmp_path / "out")
     expected = ["B.JPG", "a.jpg", "1931/a.png", "1931/Été à la plage.tif", "1931/Oma/x.y.webp", "z/d.bmp"]
     assert mirrored(plan, photos, tmp_path / "out") == [(name, name) for name in expected]
-    assert [(left.path.name, left.failed) for left in plan.left_out] == [("no.gif", False)]
+    assert [(left.path.name, left.failed) for left in plan.left_out] == [("no.psd", False)]
     assert plan.out == tmp_path / "out"
     assert not (tmp_path / "out").exists(), "planning writes nothing"
 
 
 def test_every_known_extension_in_any_case_and_no_other(photos: Path) -> None:
     known = [f"photo{extension}" for extension in sorted(EXTENSIONS)] + ["UP.JPEG", "Mixed.TiF"]
-    plan = find_jobs(tree(photos, *known, "a.gif", "b.jpg.txt", "jpg", ".jpg", "c.heic", "d.jpg~"), None)
+    plan = find_jobs(tree(photos, *known, "a.psd", "b.jpg.txt", "jpg", ".jpg", "c.jxl", "d.jpg~"), None)
     assert sorted(job.source.name for job in plan.jobs) == sorted(known)
 
 
@@ -192,8 +195,72 @@ def test_a_single_photo_is_never_its_own_output(photos: Path, tmp_path: Path) ->
     for out in (photo, photos, tmp_path / "link.jpg", photos / ".." / "photos" / "a.jpg"):
         with pytest.raises(UsageError, match="would replace your original"):
             find_jobs(photo, out)
-    with pytest.raises(UsageError, match=r"has the input's format; name it b\.jpg"):
-        find_jobs(photo, tmp_path / "b.png")
+    with pytest.raises(UsageError, match=r"outputs can be .*\.png"):
+        find_jobs(photo, tmp_path / "b.heic")
+
+
+def pictures(root: Path, **kinds: str) -> Path:
+    """Small photos by the name with __ for its dot, and Pillow's name of their format."""
+    root.mkdir(exist_ok=True)
+    for name, kind in kinds.items():
+        (root / name.replace("__", ".")).write_bytes(saved(gray(scene(8, 12)), kind))
+    return root
+
+
+def settled(photos: Path, out: Path, **settings: Any) -> dict[str, str]:
+    """What each photo's output is called."""
+    plan = settle(find_jobs(photos, out), ColorizeOptions(**settings))
+    return {job.source.name: job.target.name for job in plan.jobs}
+
+
+def test_an_output_of_another_format_gets_a_second_ending(photos: Path, tmp_path: Path) -> None:
+    pictures(photos, a__gif="GIF", b__png="PNG", c__JPG="JPEG", d__jp2="JPEG2000", wrong__jpg="PNG")
+    out = tmp_path / "out"
+    same = {"b.png": "b.png", "c.JPG": "c.JPG", "wrong.jpg": "wrong.jpg"}
+    assert settled(photos, out) == {"a.gif": "a.gif.png", "d.jp2": "d.jp2.png", **same}
+    assert settled(photos, out, format="jpeg") == {
+        "a.gif": "a.gif.jpg", "b.png": "b.png.jpg", "c.JPG": "c.JPG", "d.jp2": "d.jp2.jpg",
+        "wrong.jpg": "wrong.jpg.jpg",
+    }  # fmt: skip
+
+
+def test_a_depth_that_a_format_can_not_hold_is_told_before_the_run(photos: Path, tmp_path: Path) -> None:
+    (photos / "deep.png").write_bytes(png(scene16(8, 12), 0))
+    pictures(photos, a__jpg="JPEG")
+    options = ColorizeOptions(format="webp")
+    plan = settle(find_jobs(photos, tmp_path / "out"), options)
+    assert [job.target.name for job in plan.jobs] == ["a.jpg.webp"]
+    (left,) = plan.left_out
+    assert left.failed
+    assert "has 16 bits, which WEBP can't hold; --format tiff or png keeps them, --depth 8" in left.reason
+    assert settled(photos, tmp_path / "out", format="webp", eight_bit=True)["deep.png"] == "deep.png.webp"
+    assert settled(photos, tmp_path / "out")["deep.png"] == "deep.png"
+
+
+def test_a_photo_over_the_limit_is_named_before_the_run(photos: Path, tmp_path: Path) -> None:
+    pictures(photos, a__jpg="JPEG", b__tif="TIFF")
+    plan = settle(find_jobs(photos, tmp_path / "out"), ColorizeOptions(max_pixels=95))
+    assert plan.jobs == []
+    assert [left.reason for left in plan.left_out] == 2 * [
+        "12 x 8 = 96 pixels is over the limit of 95; raise it with --max-pixels"
+    ]
+
+
+def test_two_photos_never_share_an_output(photos: Path, tmp_path: Path) -> None:
+    pictures(photos, a__gif="GIF")
+    (photos / "a.gif.png").write_bytes(saved(gray(scene(8, 12)), "PNG"))
+    plan = settle(find_jobs(photos, tmp_path / "out"), ColorizeOptions())
+    assert len({job.target for job in plan.jobs}) == len(plan.jobs) == 1
+    assert [left.failed for left in plan.left_out] == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("b.png", "png"), ("b.tif", "tiff"), ("b.JPEG", "jpeg"), ("b.avif", "avif")]
+)
+def test_the_name_of_a_single_output_says_its_format(name: str, form: str, photos: Path, tmp_path: Path) -> None:
+    photo = pictures(photos, a__jpg="JPEG") / "a.jpg"
+    (job,) = settle(find_jobs(photo, tmp_path / name), ColorizeOptions()).jobs
+    assert (job.target, job.format) == (tmp_path / name, form)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list every folder")

@@ -64,7 +64,7 @@ def test_what_a_file_says_of_itself_is_masked_too(capsys: pytest.CaptureFixture[
 ENDS = (
     outcome("a.jpg", "done", "", "colour profile (GRAY) left out"),
     outcome("b.jpg", "done", "", "colour profile (GRAY) left out", "pages left out"),
-    outcome("c.jpg", "skipped", "its output exists already"),
+    outcome("c.jpg", "skipped", "output exists; --overwrite replaces it"),
     outcome("sub/d.jpg", "failed", "the file is empty"),
 )
 
@@ -86,7 +86,7 @@ def test_verbose_shows_every_photo(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[:4] == [
         "done: a.jpg: 0.50 s; colour profile (GRAY) left out",
         "done: b.jpg: 0.50 s; colour profile (GRAY) left out; pages left out",
-        "skipped: c.jpg: its output exists already",
+        "skipped: c.jpg: output exists; --overwrite replaces it",
         "failed: sub/d.jpg: the file is empty",
     ]
 

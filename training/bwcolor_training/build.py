@@ -29,7 +29,9 @@ def build_mobile_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn
             f"convention {config.convention!r} is unknown. Known: {', '.join(sorted(CONVENTIONS))}."
         )
     convention = TORCHVISION if config.encoder == "torchvision" else CONVENTIONS[config.convention]
-    network = MobileUNet(convention, config.widths, config.skip_widths, outputs=outputs)
+    network = MobileUNet(
+        convention, config.widths, config.skip_widths, config.attention, config.ending, outputs=outputs
+    )
     if not pretrained or config.encoder == "none":
         return network
     if config.encoder == "torchvision":

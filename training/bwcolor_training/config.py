@@ -18,7 +18,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0, 1e6), "beta1": (0, 0.9999), "encoder_lr": (0, 1), "encoder_warmup": (0, 1),
     "freeze_encoder": (0, 1), "final_lr": (0, 1), "warmup": (0, 1e9), "weight_decay": (0, 10), "clip": (1e-9, 1e9),
     "ema": (0, 1), "huber_beta": (1e-6, 2), "chroma_weight_floor": (0, 100), "chroma_weight_unit": (1e-3, 1e6),
-    "chroma_weight_cap": (1e-3, 1e6), "rare_mix": (0.001, 1), "gan_start": (0, 1), "critic_width": (1, 4096),
+    "chroma_weight_cap": (1e-3, 1e6), "rare_mix": (0.001, 1),
+    "photo_knee": (0, 1e3), "gan_start": (0, 1), "critic_width": (1, 4096),
     "critic_levels": (1, 8), "critic_lr": (0, 1e3), "film_share": (0, 1), "tone_jitter": (0, 2), "fade": (0, 1),
     "blur": (0, 0.1), "grain": (0, 255), "jpeg_share": (0, 1), "dust_share": (0, 1), "paper_share": (0, 1),
     "frame_share": (0, 1), "min_scale": (0.05, 1), "validation": (0, 1), "validation_size": (16, 4096),
@@ -31,6 +32,7 @@ MAX_NUMBER, MAX_STAGES = 1 << 22, 64  # of sizes, batches and widths
 CHOICES: dict[str, tuple[str, ...]] = {
     "head": ("chroma", "classes"),
     "upsampling": ("transposed", "bilinear"),
+    "ending": ("convolved", "guided"),
     "optimizer": ("adam", "adamw"),
     "precision": ("bf16", "fp16", "fp32"),
     "pixel_weight": ("none", "chroma", "rare"),
@@ -48,7 +50,9 @@ class TrainConfig:
     generator: a name in build.GENERATORS. encoder: "torchvision" (its own download of ImageNet
     weights), "none" (random weights) or a file. convention: how an .npz encoder was trained
     ("tensorflow" or "torchvision"). widths: channels of the generator's levels; empty takes its own.
-    skip_widths: of mobilenet-unet, from coarse to fine. upsampling: of classic-unet, "transposed" or
+    skip_widths: of mobilenet-unet, from coarse to fine. attention: strides of mobilenet-unet at which all places see
+    one another, of 32 and 16; empty for none. ending: how it goes from half to full size, "convolved" or "guided" by
+    luma. upsampling: of classic-unet, "transposed" or
     "bilinear". head: "chroma" for two numbers a pixel, "classes" for a distribution over quantised
     a*b*, decoded with `temperature` (Zhang et al. 2016).
 
@@ -68,7 +72,8 @@ class TrainConfig:
     that loss turns from quadratic to linear. pixel_weight: what a pixel's error weighs: "none" (1),
     "chroma" (chroma_weight_floor + chroma / chroma_weight_unit, at most chroma_weight_cap; chroma in
     8-bit levels of Cb, Cr) or "rare" (the rarer its colour in the photos, the more; rare_mix: share of the
-    uniform distribution mixed in, lambda of Zhang et al. 2016).
+    uniform distribution mixed in, lambda of Zhang et al. 2016). photo_knee: mean loss of a photo above which it grows
+    by its logarithm only; 0: never.
     gan_start: share of the run after which adversarial losses begin. critic_width, critic_levels: of
     the PatchGAN. critic_lr: times learning_rate.
 
@@ -91,6 +96,8 @@ class TrainConfig:
     convention: str = "tensorflow"
     widths: tuple[int, ...] = ()
     skip_widths: tuple[int, ...] = ()
+    attention: tuple[int, ...] = (32,)
+    ending: str = "convolved"
     upsampling: str = "transposed"
     head: str = "chroma"
     temperature: float = 0.38
@@ -119,6 +126,7 @@ class TrainConfig:
     chroma_weight_unit: float = 15.0
     chroma_weight_cap: float = 4.0
     rare_mix: float = 0.5
+    photo_knee: float = 0.0
     gan_start: float = 0.0
     critic_width: int = 64
     critic_levels: int = 3
@@ -148,7 +156,7 @@ class TrainConfig:
         for name in ("sizes", "batches"):
             if min(getattr(self, name)) < 1:
                 raise TrainingInputError(f"{name} must be 1 or more.")
-        for name in ("sizes", "batches", "widths", "skip_widths"):
+        for name in ("sizes", "batches", "widths", "skip_widths", "attention"):
             if len(getattr(self, name)) > MAX_STAGES or max(getattr(self, name), default=0) > MAX_NUMBER:
                 raise TrainingInputError(f"{name} must be at most {MAX_STAGES} numbers of at most {MAX_NUMBER:,}.")
         if not self.losses or not all(0 <= weight < math.inf for weight in self.losses.values()):

@@ -121,11 +121,23 @@ def pixel_weight(truth: Truth, config: TrainConfig, rarity: Tensor | None) -> Te
     return 1.0
 
 
+def over_photos(errors: Tensor, config: TrainConfig) -> Tensor:
+    """The mean of elementwise errors NCHW, or, with a photo_knee, that of a robust function of each photo's mean.
+
+    knee * log(1 + mean / knee): Cauchy's loss (Barron 2019, "A General and Adaptive Robust Loss Function", alpha 0). A
+    photo that was guessed wrong counts little more than one that was guessed half wrong, so that the network decides
+    instead of averaging; PSNR, a mean of logarithms, asks for the same.
+    """
+    if not config.photo_knee:
+        return errors.mean()
+    return config.photo_knee * torch.log1p(errors.mean((1, 2, 3)) / config.photo_knee).mean()
+
+
 def pixel_losses(predicted: Predicted, truth: Truth, config: TrainConfig, rarity: Tensor | None) -> dict[str, Tensor]:
     """The recipe's losses but the adversarial ones, by name, before their weights; each a scalar."""
     weight = pixel_weight(truth, config, rarity)
     parts = {
-        name: (weight * PIXEL[name](2 * predicted.chroma, 2 * truth.chroma, config)).mean()
+        name: over_photos(weight * PIXEL[name](2 * predicted.chroma, 2 * truth.chroma, config), config)
         for name in config.losses
         if name in PIXEL
     }
@@ -141,7 +153,8 @@ def colour_error(predicted: Tensor, truth: Truth, config: TrainConfig, rarity: T
     weight = pixel_weight(truth, config, rarity)
     names = [name for name in config.losses if name in PIXEL] or ["mse"]
     parts = [
-        config.losses.get(name, 1.0) * (weight * PIXEL[name](2 * predicted, 2 * truth.chroma, config)).mean()
+        config.losses.get(name, 1.0)
+        * over_photos(weight * PIXEL[name](2 * predicted, 2 * truth.chroma, config), config)
         for name in names
     ]
     return torch.stack(parts).sum()

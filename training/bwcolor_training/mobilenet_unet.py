@@ -6,6 +6,7 @@ folded into the convolutions. Decoder: Ronneberger et al. 2015, "U-Net", with bi
 
 import itertools
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,7 +175,7 @@ class DecoderBlock(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """Self-attention over all positions of the coarsest map, added to it (residual).
+    """Self-attention over all positions of a map, added to it (residual).
 
     Vaswani et al. 2017, without positional encoding: what a place looks like decides, so any
     photo size works.
@@ -199,11 +200,50 @@ class GlobalAttention(nn.Module):
         return x + attended.transpose(1, 2).reshape(n, c, h, w)
 
 
+class ConvolvedEnding(nn.Module):
+    """From half to full size: features are enlarged and convolved beside the luma."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(width, 24, 1)
+        hidden = 16 if outputs == 2 else 64  # hundreds of classes don't pass through 16 channels
+        self.head = nn.Sequential(nn.Conv2d(25, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
+
+    def forward(self, x: Tensor, luma: Tensor) -> Tensor:
+        x = F.interpolate(self.squeeze(x), size=luma.shape[-2:], mode="bilinear", align_corners=False)
+        out: Tensor = self.head(torch.cat([x, luma - 0.5], 1))
+        return out
+
+
+class GuidedEnding(nn.Module):
+    """From half to full size: each place has a value and a slope against what luma has beyond half size.
+
+    Colour as a linear function of luma around each place is the model of the guided filter (He et al. 2010); that a
+    network gives its coefficients on a coarser grid is from Gharbi et al. 2017. Little is computed at full size.
+    """
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(width + 1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2 * outputs, 1))
+
+    def forward(self, x: Tensor, luma: Tensor) -> Tensor:
+        low = F.avg_pool2d(luma, 2)
+        coefficients = torch.cat([self.head(torch.cat([x, low - 0.5], 1)), low.to(x.dtype)], 1)
+        full = F.interpolate(coefficients, size=luma.shape[-2:], mode="bilinear", align_corners=False)
+        outputs = (full.shape[1] - 1) // 2
+        value, slope, smooth = full.split([outputs, outputs, 1], 1)
+        return value + slope * (luma - smooth)
+
+
+ENDINGS: dict[str, Callable[[int, int], nn.Module]] = {"convolved": ConvolvedEnding, "guided": GuidedEnding}
+
+
 class MobileUNet(nn.Module):
     """Luma in, chroma out.
 
     widths: channels of the decoder's four levels, from coarse to fine, the first a multiple of 4; skips: to how many
-    channels the encoder's maps are narrowed; empty takes WIDTHS and NARROWED.
+    channels the encoder's maps are narrowed; empty takes WIDTHS and NARROWED. attention: at which strides positions
+    see one another, of 32 and 16. ending: one of ENDINGS.
 
     Input: N1HW float, BT.601 luma 0..1, height and width multiples of 32. Output: N2HW float, Cb
     and Cr of JPEG's full-range YCbCr (ITU-T T.871) in -0.5..0.5, not clamped; with `outputs` other
@@ -213,33 +253,35 @@ class MobileUNet(nn.Module):
     stride = STRIDE
 
     def __init__(self, convention: EncoderConvention, widths: tuple[int, ...] = (), skips: tuple[int, ...] = (),
-                 outputs: int = 2) -> None:  # fmt: skip
+                 attention: tuple[int, ...] = (32,), ending: str = "convolved", outputs: int = 2) -> None:  # fmt: skip
         super().__init__()
         widths, skips = widths or WIDTHS, skips or NARROWED
         if any(len(numbers) != 4 or min(numbers) < 1 for numbers in (widths, skips)):
             raise TrainingInputError("widths and skip_widths of mobilenet-unet must name 4 numbers of channels each.")
         if widths[0] % HEADS:
             raise TrainingInputError(f"The first of widths must be a multiple of {HEADS}, not {widths[0]}.")
+        if not set(attention) <= {32, 16}:
+            raise TrainingInputError(f"attention of mobilenet-unet must name strides of 32 and 16, not {attention}.")
         self.encoder = MobileNetV2Encoder(convention)
         bottom = widths[0]
         self.bottom = nn.Sequential(nn.Conv2d(LAST_WIDTH, bottom, 1, bias=False), nn.BatchNorm2d(bottom), nn.ReLU())
-        self.attention = GlobalAttention(bottom, HEADS)
+        self.attention = GlobalAttention(bottom, HEADS) if 32 in attention else nn.Identity()
+        self.finer_attention = GlobalAttention(bottom, HEADS) if 16 in attention else nn.Identity()
         ups = []
         before = bottom
         for level, (skip, narrowed, width) in enumerate(zip(reversed(SKIP_WIDTHS), skips, widths, strict=True)):
             ups.append(DecoderBlock(before, skip, narrowed, width, convs=1 if level == 3 else 2))
             before = width
         self.ups = nn.ModuleList(ups)
-        self.squeeze = nn.Conv2d(before, 24, 1)
-        hidden = 16 if outputs == 2 else 64  # hundreds of classes don't pass through 16 channels
-        self.head = nn.Sequential(nn.Conv2d(25, hidden, 3, padding=1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
+        self.ending = ENDINGS[ending](before, outputs)
         self.scale = CHROMA_SCALE if outputs == 2 else 1.0
 
     def forward(self, luma: Tensor) -> Tensor:
         *skips, x = self.encoder(luma)
         x = self.attention(self.bottom(x))
-        for up, skip in zip(self.ups, reversed(skips), strict=True):
+        for level, (up, skip) in enumerate(zip(self.ups, reversed(skips), strict=True)):
             x = up(x, skip)
-        x = F.interpolate(self.squeeze(x), size=luma.shape[-2:], mode="bilinear", align_corners=False)
-        chroma: Tensor = self.head(torch.cat([x, luma - 0.5], 1))
+            if level == 0:
+                x = self.finer_attention(x)
+        chroma: Tensor = self.ending(x, luma)
         return self.scale * chroma

@@ -23,7 +23,9 @@ from bwcolor_training.losses import adversary, check_losses, needs_rarity
 from bwcolor_training.precision import loss_scaler
 
 # What shapes a network and what it was made from; comes with weights that a run starts from.
-NETWORK_SETTINGS = ("generator", "encoder", "convention", "widths", "skip_widths", "upsampling", "head")
+NETWORK_SETTINGS = (
+    "generator", "encoder", "convention", "widths", "skip_widths", "attention", "ending", "upsampling", "head",
+)  # fmt: skip
 SURVEYED = 2000  # photos, at most, that the mean colour and the rarity of colours are taken from
 SURVEYED_SIDE = 32  # pixels along the short side that are looked at
 

@@ -1,0 +1,95 @@
+"""Files that appear under their final name at once, complete, never over another file."""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from bwcolor.errors import FolderError, PhotoError
+
+# What disks answer to a call that they do not know: hard links, flushing a folder.
+NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
+TEMPORARY_PREFIX = ".bwcolor-"
+
+
+def commit(content: bytes, target: Path, overwrite: bool) -> None:
+    """Makes `content` a file under its final name; see `committed`."""
+    with committed(target, overwrite) as out:
+        out.write(content)
+
+
+@contextlib.contextmanager
+def committed(target: Path, overwrite: bool, times: tuple[int, int] | None = None) -> Iterator[BinaryIO]:
+    """A new file to write and to read, which becomes `target` when the block ends well, and vanishes otherwise.
+
+    Written to a temporary sibling, flushed to disk, then linked to its name. With `overwrite` it
+    replaces what is there. times: of last access and change in nanoseconds, for the file to have. Raises PhotoError
+    when the name is taken, FolderError when the folder can't be written or the disk is full.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(target.parent) as part:
+            with part.open("x+b") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            if times is not None:
+                os.utime(part, ns=times)
+            if overwrite:
+                part.replace(target)
+            else:
+                _link(part, target)
+        _sync_folder(target.parent)
+    except FileExistsError as error:
+        if not target.parent.is_dir():
+            raise FolderError(f"{target.parent} is a file where a folder must be. Choose another --out.") from error
+        raise PhotoError(f"{target} exists already; --overwrite replaces it") from error
+    except IsADirectoryError as error:
+        raise PhotoError(f"{target} is a folder; move it away or choose another --out") from error
+    except OSError as error:
+        if error.errno in BAD_NAME:
+            raise PhotoError(f"the output folder's disk does not take its name ({error.strerror})") from error
+        raise FolderError(
+            f"{target.parent}: can't be written ({error.strerror}). Choose another folder with --out,"
+            " or free some space, and run the same command again: what is done is skipped."
+        ) from error
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    part = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part"
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _link(part: Path, target: Path) -> None:
+    """Gives the file its name unless the name is taken, in one step where the disk can do that."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in {*NOT_SUPPORTED, errno.EPERM, errno.EMLINK}:
+            raise
+        if os.path.lexists(target):  # a disk without hard links, such as FAT: the check and the move are two steps
+            raise FileExistsError(target) from error
+        part.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows can't open a folder
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # network disks may refuse to flush a folder; the file itself is flushed
+        if error.errno not in NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)

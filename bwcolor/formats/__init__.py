@@ -1,0 +1,1 @@
+"""What is known of file formats: headers, pixels, and the places where metadata lies. Stages above use it."""

@@ -1,0 +1,155 @@
+"""Pixels of each format but TIFF: bytes in memory -> luma, alpha and a small picture of the colours."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from bwcolor.errors import PhotoError
+from bwcolor.formats.header import Format, Header, pillow_formats
+from bwcolor.formats.jpeg import APP14, SOS, segments
+
+Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
+
+SEEN_SIDE = 512  # px, longest side at which a photo's colours are looked at
+HARMLESS = "extraneous bytes before marker"  # what libjpeg says of padding between segments; pixels are whole
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """luma: (height, width), uint8 or uint16, BT.601; alpha: the same, or None. seen: RGB (h, w, 3) uint8, at most
+    SEEN_SIDE px, of a file that can hold colours; None for a gray one."""
+
+    luma: Pixels
+    alpha: Pixels | None
+    seen: NDArray[np.uint8] | None
+
+
+def from_pixels(pixels: Pixels) -> Decoded:
+    """(height, width), or with 1, 2, 3 or 4 channels: gray, gray and alpha, RGB, RGBA; uint8 or full-range uint16."""
+    if pixels.ndim == 2:
+        return Decoded(np.ascontiguousarray(pixels), None, None)
+    channels = pixels.shape[2]
+    alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
+    if channels <= 2:
+        return Decoded(np.ascontiguousarray(pixels[..., 0]), alpha, None)
+    rgb = np.ascontiguousarray(pixels[..., :3])
+    return Decoded(to_luma(rgb), alpha, reduced(rgb))
+
+
+def to_luma(rgb: Pixels) -> Pixels:
+    """BT.601 luma of RGB (h, w, 3), rounded, in the same depth; gray stays exactly as it is."""
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), rgb.dtype)
+
+
+def reduced(rgb: Pixels) -> NDArray[np.uint8]:
+    """An area-averaged RGB of at most SEEN_SIDE px a side, 8 bit."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, SEEN_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
+    return to_eight_bits(small)
+
+
+def to_eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """The upper 8 bits of uint16, or uint8 as it is."""
+    return np.asarray(np.asarray(pixels, np.uint16) >> 8 if pixels.dtype == np.uint16 else pixels, np.uint8)
+
+
+def full_range(pixels: NDArray[Any], bits: int) -> Pixels:
+    """Values of `bits` bits -> all of uint8, or of uint16 from 9 bits up, rounded; reversible."""
+    if bits in (8, 16):
+        return np.asarray(pixels, np.uint8 if bits == 8 else np.uint16)
+    top, full = (1 << bits) - 1, 0xFF if bits < 8 else 0xFFFF
+    table = ((np.arange(top + 1) * full + top // 2) // top).astype(np.uint8 if bits < 8 else np.uint16)
+    return np.asarray(table[np.minimum(pixels, top)], table.dtype)
+
+
+def decode_jpeg(source: bytes, header: Header) -> Decoded:
+    """The luma that the file stores, not computed from RGB; strict, since libjpeg paints what is missing gray."""
+    if header.deep:  # 12 bit, or lossless of up to 16
+        return from_pixels(full_range(imagecodecs.jpeg8_decode(source), header.bits))
+    before_scans = [(part.marker, part.head) for part in segments(source, until=SOS)]
+    components = next((part[9] for marker, part in before_scans if 0xC0 <= marker <= 0xCF and len(part) > 9), 1)
+    if components == 4 or any(marker == APP14 and part[15:16] == b"\0" for marker, part in before_scans):
+        return _decode_pillow(source, header)  # CMYK, and RGB that is stored as such
+    try:
+        luma = _simplejpeg(source, "GRAY", strict=True)
+    except ValueError as error:
+        if "rithmetic" in str(error) or "nsupported" in str(error):
+            return _decode_pillow(source, header)
+        if HARMLESS not in str(error):
+            raise PhotoError(f"damaged: {str(error).rstrip('.')}") from error
+        luma = _simplejpeg(source, "GRAY", strict=False)
+    if components == 1:
+        return Decoded(luma[..., 0], None, None)
+    seen = _simplejpeg(source, "RGB", strict=False, min_factor=1, min_width=SEEN_SIDE, min_height=SEEN_SIDE)
+    return Decoded(luma[..., 0], None, reduced(seen))
+
+
+def _simplejpeg(source: bytes, space: str, **settings: Any) -> NDArray[np.uint8]:
+    return np.asarray(simplejpeg.decode_jpeg(source, space, **settings), np.uint8)
+
+
+def _decode_png(source: bytes, header: Header) -> Decoded:
+    if not header.deep:
+        return _decode_pillow(source, header)
+    # Pillow cuts 16-bit colour to 8 bits without a word; OpenCV does not.
+    pixels = _opencv(source, header)
+    if pixels.ndim == 2:
+        with Image.open(io.BytesIO(source), formats=["PNG"]) as image:
+            clear = image.info.get("transparency")  # the one gray value that is transparent; OpenCV drops it
+        alpha = np.where(pixels == clear, 0, 0xFFFF).astype(np.uint16) if isinstance(clear, int) else None
+        return Decoded(pixels, alpha, None)
+    return from_pixels(np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]))
+
+
+def _opencv(source: bytes, header: Header) -> Pixels:
+    data = cv2.imdecode(np.frombuffer(source, np.uint8), cv2.IMREAD_UNCHANGED)
+    if data is None or data.dtype != np.uint16 or data.shape[:2] != (header.height, header.width):
+        raise PhotoError("damaged, or a kind of 16-bit picture that can't be decoded")
+    return np.asarray(data, np.uint16)
+
+
+def _decode_jp2(source: bytes, header: Header) -> Decoded:
+    if not header.deep:
+        return _decode_pillow(source, header)
+    return from_pixels(full_range(imagecodecs.jpeg2k_decode(source), header.bits))
+
+
+def _decode_avif(source: bytes, header: Header) -> Decoded:
+    if not header.deep:
+        return _decode_pillow(source, header)
+    return from_pixels(full_range(imagecodecs.avif_decode(source), header.bits))
+
+
+def _decode_heic(source: bytes, header: Header) -> Decoded:
+    if not header.deep:
+        return _decode_pillow(source, header)
+    import pillow_heif  # header_of has found it
+
+    pixels = np.asarray(pillow_heif.open_heif(io.BytesIO(source), convert_hdr_to_8bit=False))
+    return from_pixels(full_range(pixels >> (16 - header.bits), header.bits))  # they come in the upper bits
+
+
+def _decode_pillow(source: bytes, header: Header) -> Decoded:
+    """8 bits and fewer: gray, palette, RGB, CMYK, with and without alpha."""
+    with Image.open(io.BytesIO(source), formats=pillow_formats()) as image:
+        if image.has_transparency_data:
+            return from_pixels(np.asarray(image.convert("RGBA")))
+        if image.mode in ("1", "L"):
+            return from_pixels(np.asarray(image.convert("L")))
+        return from_pixels(np.asarray(image.convert("RGB")))
+
+
+DECODE: dict[Format, Callable[[bytes, Header], Decoded]] = {
+    "jpeg": decode_jpeg, "png": _decode_png, "webp": _decode_pillow, "bmp": _decode_pillow, "gif": _decode_pillow,
+    "jp2": _decode_jp2, "avif": _decode_avif, "heic": _decode_heic,
+}  # fmt: skip

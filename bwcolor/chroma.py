@@ -71,7 +71,8 @@ def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) 
     seen = upright(_unit(reduced_to(luma, side, side)), orientation)
     square = np.clip(_resize(seen, side, side), 0, 1)  # cubic enlargement overshoots
     chroma = reduced_to(_run(square[None], network)[0], *seen.shape)
-    return chroma * _resize(border_weight(seen), *chroma.shape[:2])[..., None]
+    weight = _resize(border_weight(seen), *chroma.shape[:2])
+    return np.asarray(chroma * weight[..., None], np.float32)
 
 
 def reduced_to(picture: Resized, height: int, width: int) -> Resized:

@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from bwcolor.formats import icc
 from bwcolor.color import RGB_TO_XYZ, WHITE
+from bwcolor.formats import icc
 from bwcolor.formats.icc import gray_to_rgb
 
 VERSION_2, VERSION_4 = b"\x02\x40\0\0", b"\x04\x30\0\0"

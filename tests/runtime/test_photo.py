@@ -210,9 +210,7 @@ def test_a_jpeg_may_number_its_tables_as_it_likes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("profile", [None, SRGB_PROFILE])
 @pytest.mark.parametrize("lossless", [False, True])
-def test_whether_a_webp_is_lossless_is_seen_behind_a_profile(
-    lossless: bool, profile: bytes | None
-) -> None:
+def test_whether_a_webp_is_lossless_is_seen_behind_a_profile(lossless: bool, profile: bytes | None) -> None:
     assert is_lossless_webp(saved(rgba(GRAY, ALPHA), "WEBP", lossless=lossless, icc_profile=profile or b"")) == lossless
 
 

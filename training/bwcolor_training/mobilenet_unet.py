@@ -230,9 +230,9 @@ class GuidedEnding(nn.Module):
         low = F.avg_pool2d(luma, 2)
         coefficients = torch.cat([self.head(torch.cat([x, low - 0.5], 1)), low.to(x.dtype)], 1)
         full = F.interpolate(coefficients, size=luma.shape[-2:], mode="bilinear", align_corners=False)
-        outputs = (full.shape[1] - 1) // 2
-        value, slope, smooth = full.split([outputs, outputs, 1], 1)
-        return value + slope * (luma - smooth)
+        outputs = full.shape[1] // 2
+        out: Tensor = full[:, :outputs] + full[:, outputs:-1] * (luma - full[:, -1:])
+        return out
 
 
 ENDINGS: dict[str, Callable[[int, int], nn.Module]] = {"convolved": ConvolvedEnding, "guided": GuidedEnding}

@@ -72,8 +72,10 @@ class Page:
 
 
 def output_format(header: Header, wanted: Format | None, eight_bit: bool) -> Format:
-    """What a photo is written as; PhotoError when the wanted format can't hold its depth."""
+    """What a photo is written as; PhotoError when the wanted format can't hold its depth or its pages."""
     deep = header.deep and not eight_bit
+    if wanted not in (None, "tiff") and header.pages > 1:
+        raise PhotoError(f"has {header.pages} pages, which only TIFF can hold; leave out --format {wanted}")
     if wanted is None:
         if header.format in WRITABLE and (not deep or header.format in DEEP_FORMATS):
             return header.format
@@ -261,6 +263,7 @@ def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page
     channels = 3 if photo.alpha is None else 4
     if page.chroma is None:
         whole = tiff_page_pixels(scan.file, number)
+        whole = whole if whole.dtype == photo.luma.dtype else to_eight_bits(whole)
         strips: Iterator[Pixels] = (whole[top : top + STRIP_ROWS] for top in range(0, len(whole), STRIP_ROWS))
     else:
         strips = composed_strips(photo.luma, photo.alpha, page.chroma)

@@ -59,15 +59,17 @@ class Scan:
             raise PhotoError(reason(error)) from error
 
     def read(self) -> bytes:
-        """The whole file, read anew each time, so that nobody has to hold it; PhotoError when it has changed."""
+        """The whole file, read anew each time, so that nobody has to hold it."""
         self.file.seek(0)
         try:
-            content = self.file.read()
+            return self.file.read()
         except OSError as error:
             raise PhotoError(f"can't be read ({error.strerror})") from error
+
+    def must_be_unchanged(self) -> None:
+        """Raises PhotoError when the file was changed since it was opened: what was read may be of two minds."""
         if os.fstat(self.file.fileno()).st_mtime_ns != self.times[1]:
-            raise PhotoError("was changed while it was read")
-        return content
+            raise PhotoError("was changed while it was read; run the same command again")
 
     def sha256(self) -> str:
         """Of the whole file, in hex."""

@@ -19,7 +19,6 @@ from bwcolor import __version__
 from bwcolor.chroma import predict_chroma
 from bwcolor.commit import committed
 from bwcolor.errors import ModelError, PhotoError
-from bwcolor.formats.header import read_header
 from bwcolor.formats.xmp import Label
 from bwcolor.metadata import has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
@@ -83,7 +82,7 @@ def colorize_photo(job: Job, model: Model, options: ColorizeOptions, budget: "Pi
     if not options.overwrite and os.path.lexists(job.target):
         return Outcome(job, "skipped", EXISTS)
     try:
-        with budget.hold(read_header(job.source).pixels), open_scan(job.source, options.max_pixels) as scan:
+        with open_scan(job.source, options.max_pixels) as scan, budget.hold(scan.header.pixels):
             first = scan.photo()
             own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first)
             if len(own_colours) == scan.header.pages:
@@ -93,6 +92,7 @@ def colorize_photo(job: Job, model: Model, options: ColorizeOptions, budget: "Pi
             coding = Coding(form, options.sampling, options.chroma_quality)
             with committed(job.target, options.overwrite, scan.times) as out:
                 notes = encode(scan, pages, coding, out)
+                scan.must_be_unchanged()
     except MemoryError:
         return Outcome(job, "failed", "not enough memory", seconds=time.monotonic() - started)
     except (PhotoError, ModelError) as error:
@@ -126,20 +126,15 @@ def _pages(scan: Scan, first: Photo, own_colours: set[int], model: Model, option
     described = read_metadata(scan)
     for number in range(scan.header.pages):
         photo = first if number == 0 else scan.photo(number)
-        if number == 0:
-            del first
         photo = _in_eight_bits(photo) if options.eight_bit else photo
-        chroma = None
-        preview = None
         metadata = described[min(number, len(described) - 1)]
-        if number not in own_colours:
-            chroma = (
-                options.saturation
-                * options.strength
-                * predict_chroma(photo.luma, photo.orientation, model, options.detail)
-            )
-            preview = small_picture(photo, chroma) if has_preview(metadata) else None
-        yield Page(photo, chroma, in_colour(metadata, label if chroma is not None else None, preview))
+        if number in own_colours:
+            yield Page(photo, None, in_colour(metadata, None, None))
+            continue
+        amount = options.strength * options.saturation
+        chroma = amount * predict_chroma(photo.luma, photo.orientation, model, options.detail)
+        preview = small_picture(photo, chroma) if has_preview(metadata) else None
+        yield Page(photo, chroma, in_colour(metadata, label, preview))
 
 
 def _in_eight_bits(photo: Photo) -> Photo:

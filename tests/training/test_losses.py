@@ -256,3 +256,22 @@ def test_the_game_is_the_one_that_is_named() -> None:
     assert adversary(config(losses={"l1": 1.0})) is None
     assert adversary(config(losses={"l1": 1.0, "bce": 0.1})) is ADVERSARIAL["bce"]
     assert adversary(config(losses={"hinge": 0.1, "l1": 1.0})) is ADVERSARIAL["hinge"]
+
+
+def test_beyond_the_knee_a_photo_counts_by_its_logarithm() -> None:
+    """Cauchy's loss of each photo's mean, by hand for one right and one wrong photo."""
+    zeros = torch.zeros(2, 2, 3, 3)
+    wrong = torch.cat([chroma(0.0, 0.0), chroma(0.1, 0.1)])
+    shown = Truth(torch.full((2, 1, 3, 3), 0.5), zeros)
+    settings = {"losses": {"mse": 1.0}, "pixel_weight": "none"}
+    error = 0.2**2
+    (plain,) = pixel_losses(Predicted(wrong, wrong), shown, config(**settings), None).values()
+    assert float(plain) == pytest.approx(error / 2)
+    knee = 0.001
+    robust = config(**settings, photo_knee=knee)
+    (value,) = pixel_losses(Predicted(wrong, wrong), shown, robust, None).values()
+    assert float(value) == pytest.approx(knee * math.log(1 + error / knee) / 2, rel=1e-5)
+    assert float(colour_error(wrong, shown, robust, None)) == pytest.approx(float(value), rel=1e-6)
+    small = 1e-3 * wrong
+    (as_plain,) = pixel_losses(Predicted(small, small), shown, robust, None).values()
+    assert float(as_plain) == pytest.approx(1e-6 * error / 2, rel=1e-3)

@@ -13,6 +13,7 @@ from bwcolor_training.mobilenet_unet import (
     WIDTHS,
     Conv,
     EncoderConvention,
+    GuidedEnding,
     MobileNetV2Encoder,
     MobileUNet,
     load_npz_encoder,
@@ -21,6 +22,7 @@ from bwcolor_training.mobilenet_unet import (
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models import mobilenet_v2
 
 SHARED_ENCODER = Path(__file__).resolve().parents[3] / "shared" / "encoder"
@@ -226,3 +228,42 @@ def test_training_computes_what_is_exported(same_padding: bool) -> None:
     gradients = [torch.autograd.grad(way.square().sum(), [x, *conv.parameters()]) for way in ways]
     for trained, exported in zip(*gradients, strict=True):
         assert torch.allclose(trained, exported, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strides", [(), (32,), (16,), (32, 16)])
+def test_attention_sits_where_it_is_asked_for(strides: tuple[int, ...]) -> None:
+    network = MobileUNet(TENSORFLOW, (16, 16, 8, 8), (8, 8, 8, 8), strides).eval()
+    names = {name.partition(".")[0] for name in network.state_dict()}
+    assert ("attention" in names, "finer_attention" in names) == (32 in strides, 16 in strides)
+    assert network(torch.rand(1, 1, 64, 32)).shape == (1, 2, 64, 32)
+    with pytest.raises(TrainingInputError, match="strides of 32 and 16"):
+        MobileUNet(TENSORFLOW, attention=(8,))
+
+
+@torch.no_grad()
+def test_the_guided_ending_follows_edges_of_luma_by_its_slope() -> None:
+    """With a value of 0.2 and a slope of 3 everywhere, worked out by hand."""
+    ending = GuidedEnding(8, outputs=2)
+    for parameter in ending.parameters():
+        parameter.zero_()
+    last = ending.head[-1]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    last.bias.copy_(torch.tensor([0.2, 0.2, 3.0, 3.0]))
+    luma = torch.zeros(1, 1, 8, 8)
+    luma[..., 4:] = 1
+    out = ending(torch.rand(1, 8, 4, 4), luma)
+    smooth = functional.interpolate(functional.avg_pool2d(luma, 2), size=(8, 8), mode="bilinear", align_corners=False)
+    assert_allclose(out[:, :1], 0.2 + 3 * (luma - smooth), atol=1e-6)
+    assert float(out[0, 0, 0, 0]) == pytest.approx(0.2)
+    step = out[0, 0, 0, 4] - out[0, 0, 0, 3]
+    assert float(step) > 1, "sharper than an enlarged step would be"
+
+
+@torch.no_grad()
+def test_the_guided_ending_takes_any_batch_and_size() -> None:
+    network = MobileUNet(TENSORFLOW, (16, 16, 8, 8), (8, 8, 8, 8), ending="guided")
+    for outputs in (network(torch.rand(2, 1, 64, 32)), network.eval()(torch.rand(1, 1, 32, 32))):
+        assert outputs.shape[1] == 2
+        assert outputs.std() > 0

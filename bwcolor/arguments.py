@@ -51,6 +51,7 @@ class LabelChoice(enum.StrEnum):
     """The choices of --label."""
 
     XMP = "xmp"
+    VISIBLE = "visible"
     NONE = "none"
 
 

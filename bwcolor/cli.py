@@ -111,7 +111,7 @@ def colorize(
         ColorInput, typer.Option(help="What becomes of photos that are in colour already.")
     ] = ColorInput.SKIP,
     label: Annotated[
-        LabelChoice, typer.Option(help="xmp: outputs say in their metadata that software made their colours.")
+        LabelChoice, typer.Option(help="xmp: outputs say in metadata how they were made. visible: so does a mark.")
     ] = LabelChoice.XMP,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
@@ -132,7 +132,7 @@ def colorize(
             strength=strength, saturation=saturation, detail=detail.value, overwrite=overwrite, max_pixels=max_pixels,
             jobs=jobs, format=format_.value if format_ else None,
             eight_bit=depth is Depth.EIGHT, sampling=chroma.value, chroma_quality=chroma_quality,
-            color_input=color_input.value, label=label is LabelChoice.XMP,
+            color_input=color_input.value, label=label.value,
         )  # fmt: skip
         plan = settle(find_jobs(photos, out, overwrite), options)
         if dry_run:

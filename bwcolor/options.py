@@ -8,6 +8,7 @@ from bwcolor.errors import UsageError
 Detail = Literal["fast", "auto", "max"]
 OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]
 Sampling = Literal["420", "444"]
+LabelKind = Literal["xmp", "visible", "none"]
 ColorInput = Literal["skip", "copy", "recolor"]
 
 
@@ -25,7 +26,7 @@ class ColorizeOptions:
     eight_bit: write 8 bits of photos that have more.
     sampling: of chroma, "420" or "444", where the format has a choice; chroma_quality: 1 to 100, of JPEG's chroma.
     color_input: what becomes of photos that are in colour already: left alone, copied, or colorized anew.
-    label: whether outputs say in their XMP that their colours were made by software.
+    label: outputs say in their XMP that their colours were made by software; "visible" writes it on the photo too.
     """
 
     strength: float = 1.0
@@ -39,7 +40,7 @@ class ColorizeOptions:
     sampling: Sampling = "420"
     chroma_quality: int = 92
     color_input: ColorInput = "skip"
-    label: bool = True
+    label: LabelKind = "xmp"
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:

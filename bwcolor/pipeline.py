@@ -20,6 +20,7 @@ from bwcolor.chroma import predict_chroma
 from bwcolor.commit import committed
 from bwcolor.errors import ModelError, PhotoError
 from bwcolor.formats.xmp import Label
+from bwcolor.mark import marked
 from bwcolor.metadata import has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import Coding, Page, encode, output_format, small_picture
@@ -122,7 +123,7 @@ def _left_alone(job: Job, scan: Scan, options: ColorizeOptions) -> Outcome:
 
 def _pages(scan: Scan, first: Photo, own_colours: set[int], model: Model, options: ColorizeOptions) -> Iterator[Page]:
     """Each page with its colours and what describes it."""
-    label = _label(scan, model, options) if options.label else None
+    label = _label(scan, model, options) if options.label != "none" else None
     described = read_metadata(scan)
     for number in range(scan.header.pages):
         photo = first if number == 0 else scan.photo(number)
@@ -133,6 +134,8 @@ def _pages(scan: Scan, first: Photo, own_colours: set[int], model: Model, option
             continue
         amount = options.strength * options.saturation
         chroma = amount * predict_chroma(photo.luma, photo.orientation, model, options.detail)
+        if options.label == "visible":
+            chroma = marked(chroma, photo.luma, photo.orientation)
         preview = small_picture(photo, chroma) if has_preview(metadata) else None
         yield Page(photo, chroma, in_colour(metadata, label, preview))
 

@@ -1,11 +1,14 @@
 """All recipes side by side: trained for the same time on the same photos, judged on the same held-out ones.
 
     python benchmarks/recipes.py PHOTOS HELD_OUT --minutes 30 [--together] [--out runs/recipes] [--recipes NAME ...]
-        [--set RECIPE:KEY=VALUE ...] [--colourfulness 0.7] [--json FILE]
+        [--set RECIPE:KEY=VALUE ...] [--variant NAME=RECIPE ...] [--all KEY=VALUE ...] [--every N]
+        [--colourfulness 0.7] [--json FILE]
 
 Each recipe trains on one processor thread by `bwcolor train`; --together runs all of them at once, so that whatever
 else the machine does disturbs all alike. A run that is finished in --out is not repeated. Held-out photos: centre crop
-to a square, area resize to 256 px, BT.601 gray input. Since a dull model gains PSNR, each is also scored with its
+to a square, area resize to 256 px, BT.601 gray input;
+--every N takes one photo in N. A --variant is a recipe under another name, for --set to change; --all settings are
+everybody's. Since a dull model gains PSNR, each is also scored with its
 chroma multiplied so that its colourfulness is --colourfulness of the truth's.
 """
 
@@ -40,10 +43,11 @@ def train(arguments: argparse.Namespace, names: list[str]) -> None:
         out = arguments.out / name
         if (out / "model.onnx").exists():
             continue
-        settings = [text.partition(":")[2] for text in arguments.set if text.partition(":")[0] == name]
+        settings = [*arguments.all, *(text.partition(":")[2] for text in arguments.set if text.startswith(f"{name}:"))]
+        recipe = dict(text.split("=", 1) for text in arguments.variant).get(name, name)
         resume = ["--resume"] if (out / "last.pt").exists() else [w for text in settings for w in ("--set", text)]
         command = [
-            sys.executable, "-m", "bwcolor", "train", str(arguments.photos), "--recipe", name, "--out", str(out),
+            sys.executable, "-m", "bwcolor", "train", str(arguments.photos), "--recipe", recipe, "--out", str(out),
             "--minutes", str(arguments.minutes), "--threads", "1", "--quiet", *resume,
         ]  # fmt: skip
         running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
@@ -53,11 +57,11 @@ def train(arguments: argparse.Namespace, names: list[str]) -> None:
         sys.exit("A run failed; what it said stands above.")
 
 
-def judge(model_file: Path, held_out: Path, wanted: float) -> tuple[Summary, Summary, float]:
+def judge(model_file: Path, held_out: Path, every: int, wanted: float) -> tuple[Summary, Summary, float]:
     """Scores as the model is, and with chroma times the factor that gives the wanted colourfulness ratio."""
     model = load_model(model_file, "cpu")
     photos = []
-    for job in find_jobs(held_out, None).jobs:
+    for job in find_jobs(held_out, None).jobs[::every]:
         truth = square(read_rgb(job.source), SIZE)
         gray = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
         photos.append((truth, gray, predict_chroma(gray, 1, model, "fast")))
@@ -91,10 +95,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--recipes", nargs="+", default=list(recipes()))
     parser.add_argument("--set", action="append", default=[], metavar="RECIPE:KEY=VALUE")
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME=RECIPE")
+    parser.add_argument("--all", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--colourfulness", type=float, default=0.7)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    train(arguments, arguments.recipes)
+    variants = [text.partition("=")[0] for text in arguments.variant]
+    names = variants or arguments.recipes
+    train(arguments, names)
     rows = []
     columns = [
         "recipe", "parameters", "crops", "processor minutes", "crops / processor s", "PSNR dB", "CIEDE2000", "ratio",
@@ -102,10 +111,11 @@ def main() -> None:
     ]  # fmt: skip
     say("| " + " | ".join(columns) + " |")
     say("|---" * len(columns) + "|")
-    for name in arguments.recipes:
+    for name in names:
         state = load_checkpoint(arguments.out / name / "model.pt")
         parameters = sum(p.numel() for p in build_generator(state.config, pretrained=False).parameters())
-        plain, scaled, factor = judge(arguments.out / name / "model.onnx", arguments.held_out, arguments.colourfulness)
+        file = arguments.out / name / "model.onnx"
+        plain, scaled, factor = judge(file, arguments.held_out, arguments.every, arguments.colourfulness)
         say(
             f"| `{name}` | {parameters:,} | {state.photos:,} | {state.cpu_seconds / 60:.1f}"
             f" | {state.photos / state.cpu_seconds:.1f} | {plain.psnr:.2f} | {plain.de00:.2f}"

@@ -23,9 +23,10 @@ from bwcolor.formats.header import Format, Header
 from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
 from bwcolor.formats.tiffpages import PageLayout, page_layout, tiff_page_pixels
 from bwcolor.formats.tifftags import write_tags
-from bwcolor.metadata import Metadata, for_pillow, put_into_jpeg, put_into_png, tiff_tags
+from bwcolor.metadata import Metadata, for_pillow, put_into_jpeg, put_into_png, resolutions, tiff_tags
 from bwcolor.options import Sampling
 from bwcolor.photo import Photo, Scan
+from bwcolor.turning import upright
 
 STRIP_ROWS = 64
 WEBP_QUALITY = 95
@@ -36,6 +37,7 @@ JPEG_MAX_SIDE = 65_500  # px that libjpeg writes
 WEBP_MAX_SIDE = 16_383  # px
 BMP_RESOLUTION = 38  # bytes from the start of a BMP: pixels per metre, across and down
 INCH = 0.0254  # m
+SCREEN = (96.0, 96.0)  # dots per inch, of a photo that says nothing
 PREVIEW_SIDE = 160  # px, of the small picture inside EXIF (EXIF 2.32, 4.8.1)
 CLASSIC_TIFF = 3_900_000_000  # bytes of pixels from which a TIFF is written as BigTIFF
 LUMA_TABLE = [1] * 64  # for a photo whose own table is not known: nothing but rounding is lost
@@ -102,6 +104,8 @@ def encode(scan: Scan, pages: Iterator[Page], coding: Coding, out: BinaryIO) -> 
         if any(part[4:8] in (b"tEXt", b"zTXt", b"iTXt") for part in metadata.native):
             lost = ("texts of the PNG left out",)
         metadata = replace(metadata, native=())
+    if scan.header.frames > 1:
+        lost = (*lost, f"pictures behind the first of a {scan.header.format.upper()} left out")
     assert page.chroma is not None
     with _told_as(coding.format):
         content, more = ENCODERS[coding.format](scan, page.photo, page.chroma, metadata, coding)
@@ -147,7 +151,9 @@ def _encode_jpeg(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, co
             encoder.add(plane)
     # Read again only now: until here a large photo's luma took its memory.
     gray = scan.read() if frame is not None else encode_gray(photo.luma, table or LUMA_TABLE, progressive)
-    return put_into_jpeg(metadata, carry_luma(gray, [encoder.finish() for encoder in encoders], coding.sampling))
+    carried = carry_luma(gray, [encoder.finish() for encoder in encoders], coding.sampling)
+    content, lost = put_into_jpeg(metadata, carried)
+    return content, lost if photo.alpha is None else (*lost, "transparency left out: JPEG has no place for it")
 
 
 def chroma_strips(luma: Pixels, chroma: Array, sampling: Sampling) -> Iterator[NDArray[np.uint8]]:
@@ -220,16 +226,17 @@ def is_lossless_webp(source: bytes) -> bool:
 
 def _encode_bmp(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
     # OpenCV, because Pillow writes alpha without the header that makes programs read it.
-    content = bytearray(_with_opencv(photo, chroma, ".bmp", []))
-    across, down = (round(dots / INCH) for dots in metadata.dpi or (96, 96))
-    struct.pack_into("<ii", content, BMP_RESOLUTION, across, down)
+    content = bytearray(_with_opencv(photo, chroma, ".bmp", [], photo.orientation))  # no other place for it
+    across, down = (round(dots / INCH) for dots in next(iter(resolutions(metadata)), SCREEN))
+    turned = photo.orientation in (5, 6, 7, 8)
+    struct.pack_into("<ii", content, BMP_RESOLUTION, *((down, across) if turned else (across, down)))
     held = (metadata.exif, metadata.icc, metadata.photoshop, metadata.comments, metadata.tags)
     return [bytes(content)], ("metadata left out: BMP has no place for it",) if any(held) else ()
 
 
-def _with_opencv(photo: Photo, chroma: Array, extension: str, settings: list[int]) -> bytes:
-    """The composed pixels as a file without metadata."""
-    pixels = compose_pixels(photo.luma, photo.alpha, chroma)
+def _with_opencv(photo: Photo, chroma: Array, extension: str, settings: list[int], orientation: int = 1) -> bytes:
+    """The composed pixels, turned as `orientation` says, as a file without metadata."""
+    pixels = upright(compose_pixels(photo.luma, photo.alpha, chroma), orientation)
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(extension, bgr, settings)
     if not done:

@@ -6,17 +6,21 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from PIL import Image
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats import exif as exifs
 from bwcolor.formats import icc as profiles
+from bwcolor.formats import jp2
 from bwcolor.formats import xmp as packets
+from bwcolor.formats.exiftags import block_of, described
 from bwcolor.formats.header import Format, pillow_formats
 from bwcolor.formats.jpeg import APP0, APP1, APP2, APP13, APP14, APP15, COM, SOS, segments
+from bwcolor.formats.photoshop import IPTC, PREVIEWS, iptc_block, resources_in, without
 from bwcolor.formats.tiffpages import page_layout
-from bwcolor.formats.tifftags import Tag, read_tags, write_tags
+from bwcolor.formats.tifftags import Tag, read_tags
 from bwcolor.formats.xmp import Label
 from bwcolor.photo import Scan
 
@@ -29,12 +33,13 @@ PNG_XMP = b"XML:com.adobe.xmp\0"
 PNG_KEPT = frozenset({b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"gAMA", b"cHRM", b"sRGB"})
 DESCRIPTION = 270
 SHAPES = (b'{"shape"', b"ImageJ=")  # how descriptions begin that programs write of the array: no longer true
-XMP_TAG, PHOTOSHOP_TAG, IPTC_TAG = 700, 34377, 33723
-RESOLUTION_TAGS = (282, 283, 296)
+ORIENTATION, XMP_TAG, PHOTOSHOP_TAG, IPTC_TAG = 274, 700, 34377, 33723
+RESOLUTION_TAGS = (282, 283, 296)  # across, down, unit
+INCHES = {2: 1.0, 3: 2.54}  # per inch, of each unit
 RATIONAL, SHORT, BYTE, UNDEFINED = 5, 3, 1, 7  # TIFF field types
-EMPTY_TIFF = b"II*\0" + struct.pack("<IHI", 8, 0, 0)
-PREVIEWS = frozenset({1033, 1036})  # Photoshop's image resources that hold a small picture
+DAMAGED = "damaged metadata left out"
 METRE = 39.37007874  # inches
+MOST_DOTS = 1e7  # per inch or centimetre; more is a mistake, and does not fit everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +62,27 @@ class Metadata:
 
 def read_metadata(scan: Scan) -> list[Metadata]:
     """Of each page; damaged parts are left out and said so."""
-    if scan.header.format == "tiff":
+    try:
+        if scan.header.format != "tiff":
+            return [READERS.get(scan.header.format, _read_with_pillow)(scan.read())]
         pages = []
         for number, found in enumerate(read_tags(scan.file)):
             icc = page_layout(scan.file, number).icc
-            lost = ("damaged metadata left out",) if found.damaged else ()
-            pages.append(Metadata(tags=found.tags, icc=icc, lost=lost))
+            pages.append(Metadata(tags=found.tags, icc=icc, lost=(DAMAGED,) if found.damaged else ()))
         return pages
-    return [READERS.get(scan.header.format, _read_with_pillow)(scan.read())]
+    except (PhotoError, MemoryError):
+        raise
+    except Exception:  # parsers raise whatever they like, and a picture that can be read has its output all the same
+        return [Metadata(lost=(DAMAGED,))] * scan.header.pages
 
 
 def _read_jpeg(source: bytes) -> Metadata:
     found: dict[str, bytes] = {}
     icc: dict[int, bytes] = {}
-    comments, native, photoshop = [], [], b""
+    comments, native, photoshop, dpi = [], [], b"", None
     for marker, segment, _ in segments(source, until=SOS):
         body = segment[4:]
+        dpi = dpi or (_jfif_dpi(segment) if marker == APP0 else None)
         if marker == COM:
             comments.append(body)
         elif marker == APP1 and body.startswith(EXIF_START) and "exif" not in found:
@@ -87,7 +97,7 @@ def _read_jpeg(source: bytes) -> Metadata:
             native.append(segment)  # APP14 names the source's colour transform, MPF pictures that are not in the output
     return Metadata(
         found.get("exif"), found.get("xmp"), b"".join(icc[number] for number in sorted(icc)) or None,
-        photoshop or None, tuple(comments), _dpi(source), tuple(native),
+        photoshop or None, tuple(comments), dpi, tuple(native),
     )  # fmt: skip
 
 
@@ -123,23 +133,33 @@ def _read_with_pillow(source: bytes) -> Metadata:
         if isinstance(block, bytes) and block.startswith(EXIF_START):
             block = block[6:]
         xmp = info.get("xmp")
+        comment = info.get("comment")  # of a GIF or JPEG 2000
+        comments = (comment,) if isinstance(comment, bytes) and comment else ()
         return Metadata(block or None, xmp.encode() if isinstance(xmp, str) else xmp or None,
-                        info.get("icc_profile") or None, dpi=_clean_dpi(info.get("dpi")))  # fmt: skip
+                        info.get("icc_profile") or None, None, comments, _clean_dpi(info.get("dpi")))  # fmt: skip
 
 
-def _dpi(source: bytes) -> tuple[float, float] | None:
-    try:
-        with Image.open(io.BytesIO(source), formats=["JPEG"]) as image:
-            return _clean_dpi(image.info.get("dpi"))
-    except Exception:  # such as 12-bit files, which Pillow does not know
+def _jfif_dpi(segment: bytes) -> tuple[float, float] | None:
+    """What a JFIF header says (ITU-T T.871, 10.1): the only resolution of a JPEG beside that in EXIF."""
+    if segment[4:9] != b"JFIF\0" or len(segment) < 16:
         return None
+    across, down = struct.unpack_from(">HH", segment, 12)
+    factor = {1: 1.0, 2: 2.54}.get(segment[11], 0.0)  # per inch, per centimetre
+    return _clean_dpi((factor * across, factor * down))
 
 
 def _clean_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
     return (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None
 
 
-READERS: dict[Format, Callable[[bytes], Metadata]] = {"jpeg": _read_jpeg, "png": _read_png}
+def _read_jp2(source: bytes) -> Metadata:
+    held = jp2.described(source)
+    iptc = iptc_block(held["iptc"]) if "iptc" in held else None
+    known = _read_with_pillow(source)
+    return replace(known, exif=held.get("exif"), xmp=held.get("xmp"), icc=held.get("icc"), photoshop=iptc)
+
+
+READERS: dict[Format, Callable[[bytes], Metadata]] = {"jpeg": _read_jpeg, "png": _read_png, "jp2": _read_jp2}
 
 
 def in_colour(metadata: Metadata, label: Label | None, preview: bytes | None) -> Metadata:
@@ -163,8 +183,8 @@ def in_colour(metadata: Metadata, label: Label | None, preview: bytes | None) ->
         elif exifs.has_uncompressed_thumbnail(block):
             block = exifs.without_thumbnail(block)
             lost.append("small gray preview left out")
-    photoshop = _without_previews(metadata.photoshop) if metadata.photoshop else None
-    tags = tuple(tag for tag in metadata.tags if not (tag.code == DESCRIPTION and tag.data.startswith(SHAPES)))
+    photoshop = without(PREVIEWS, metadata.photoshop or b"") or None
+    tags = tuple(_tag_in_colour(tag) for tag in metadata.tags if not tells_shape(tag))
     xmp = metadata.xmp
     if label is not None:
         old = next((tag.data for tag in tags if tag.code == XMP_TAG), xmp)
@@ -175,36 +195,68 @@ def in_colour(metadata: Metadata, label: Label | None, preview: bytes | None) ->
     return replace(metadata, exif=block, icc=icc, photoshop=photoshop, xmp=xmp, tags=tags, lost=tuple(lost))
 
 
+def tells_shape(tag: Tag) -> bool:
+    """Whether it is a description of the array of pixels that a program wrote for itself."""
+    return tag.code == DESCRIPTION and tag.data.startswith(SHAPES)
+
+
+def _tag_in_colour(tag: Tag) -> Tag:
+    if tag.code != PHOTOSHOP_TAG:
+        return tag
+    data = without(PREVIEWS, tag.data)  # nothing is written of an empty tag
+    return replace(tag, count=len(data), kind=UNDEFINED, data=data)
+
+
 def has_preview(metadata: Metadata) -> bool:
     """Whether there is a small picture in it that would stay gray."""
     block = metadata.exif
     return block is not None and (exifs.thumbnail(block) is not None or exifs.has_uncompressed_thumbnail(block))
 
 
-def _without_previews(resources: bytes) -> bytes | None:
-    """Photoshop's image resources but its previews, which are gray and which it makes anew."""
-    kept, position = b"", 0
-    while resources[position : position + 4] == b"8BIM" and position + 12 <= len(resources):
-        (number,) = struct.unpack_from(">H", resources, position + 4)
-        name = resources[position + 6] + 1
-        size_at = position + 6 + name + name % 2
-        if size_at + 4 > len(resources):
-            break
-        (size,) = struct.unpack_from(">I", resources, size_at)
-        end = min(len(resources), size_at + 4 + size + size % 2)
-        kept += b"" if number in PREVIEWS else resources[position:end]
-        position = end
-    return kept + resources[position:] or None
-
-
 def exif_of(metadata: Metadata) -> bytes | None:
     """Its EXIF block; for a TIFF page one made of its tags."""
-    if metadata.exif is not None or not metadata.tags:
-        return metadata.exif
     apart = (XMP_TAG, PHOTOSHOP_TAG, IPTC_TAG)
-    file = io.BytesIO(EMPTY_TIFF)
-    write_tags(file, [[tag for tag in metadata.tags if tag.code not in apart]])
-    return file.getvalue()
+    tags = [tag for tag in metadata.tags if tag.code not in apart]
+    return metadata.exif if metadata.exif is not None or not tags else block_of(tags)
+
+
+def image_resources_of(metadata: Metadata) -> bytes | None:
+    """Photoshop's image resources; IPTC that a TIFF page has in a tag of its own is put among them."""
+    resources = _part(metadata, PHOTOSHOP_TAG, metadata.photoshop)
+    iptc = _part(metadata, IPTC_TAG, None)
+    if iptc is None or any(number == IPTC for number, *_ in resources_in(resources or b"")):
+        return resources
+    return iptc_block(iptc) + (resources or b"")
+
+
+def resolutions(metadata: Metadata) -> list[tuple[float, float]]:
+    """Dots per inch, across and down, in each place that tells them: the file's own first, then EXIF or TIFF tags."""
+    tags: tuple[Tag, ...] = metadata.tags
+    if metadata.exif is not None:
+        with contextlib.suppress(PhotoError):
+            tags = described(metadata.exif)
+    values = {tag.code: tag for tag in tags if tag.code in RESOLUTION_TAGS}
+    found = [metadata.dpi] if metadata.dpi is not None else []
+    across, down = (_dots(values.get(code)) for code in RESOLUTION_TAGS[:2])
+    unit = int.from_bytes(values[296].data, "little") if 296 in values else 2  # TIFF 6.0, section 8: by default inches
+    if unit in INCHES and min(across, down) > 0 and max(across, down) < MOST_DOTS:
+        found.append((across * INCHES[unit], down * INCHES[unit]))
+    return found
+
+
+def _dots(tag: Tag | None) -> float:
+    if tag is None or tag.kind != RATIONAL or len(tag.data) < 8:
+        return 0.0
+    upper, lower = struct.unpack_from("<II", tag.data)
+    return float(upper / lower) if lower else 0.0
+
+
+def _resolution_tags(dpi: tuple[float, float]) -> list[Tag]:
+    tags = [
+        Tag(code, RATIONAL, 1, struct.pack("<II", min(round(1000 * dots), 0xFFFFFFFF), 1000))
+        for code, dots in zip(RESOLUTION_TAGS, dpi, strict=False)
+    ]
+    return [*tags, Tag(296, SHORT, 1, struct.pack("<H", 2))]  # per inch
 
 
 def _part(metadata: Metadata, code: int, other: bytes | None) -> bytes | None:
@@ -215,17 +267,32 @@ def tiff_tags(metadata: Metadata) -> list[Tag]:
     """All of it as tags of a TIFF page; damaged EXIF is left out."""
     tags = {tag.code: tag for tag in metadata.tags}
     if metadata.exif is not None:
-        with contextlib.suppress(PhotoError, IndexError):
-            tags |= {tag.code: tag for tag in read_tags(io.BytesIO(metadata.exif))[0].tags}
+        with contextlib.suppress(PhotoError):
+            tags |= {tag.code: tag for tag in described(metadata.exif)}
     if metadata.xmp is not None:
         tags[XMP_TAG] = Tag(XMP_TAG, BYTE, len(metadata.xmp), metadata.xmp)
-    if metadata.photoshop is not None:
-        tags[PHOTOSHOP_TAG] = Tag(PHOTOSHOP_TAG, UNDEFINED, len(metadata.photoshop), metadata.photoshop)
+    if metadata.photoshop is not None:  # IPTC has a tag of its own in a TIFF, where programs look for it
+        held = resources_in(metadata.photoshop)
+        iptc = next((data for number, data, _ in held if number == IPTC), b"")
+        rest = without(frozenset({IPTC}), metadata.photoshop)
+        for code, data in ((PHOTOSHOP_TAG, rest), (IPTC_TAG, iptc)):
+            tags[code] = Tag(code, UNDEFINED, len(data), data)  # one without data is not written
     if metadata.dpi is not None and not any(code in tags for code in RESOLUTION_TAGS):
-        for code, dots in zip(RESOLUTION_TAGS, metadata.dpi, strict=False):
-            tags[code] = Tag(code, RATIONAL, 1, struct.pack("<II", round(1000 * dots), 1000))
-        tags[296] = Tag(296, SHORT, 1, struct.pack("<H", 2))  # per inch
+        tags |= {tag.code: tag for tag in _resolution_tags(metadata.dpi)}
     return [tags[code] for code in sorted(tags)]
+
+
+def lost_in_tiff(metadata: Metadata) -> tuple[str, ...]:
+    """What has no place among the tags that `tiff_tags` gives, in words."""
+    lost = ("comments left out: the format has no place for them",) if metadata.comments else ()
+    if any(part[4:8] in (b"tEXt", b"zTXt", b"iTXt") for part in metadata.native):
+        lost = (*lost, "texts of the PNG left out")
+    try:
+        if metadata.exif is not None:
+            described(metadata.exif)
+    except PhotoError:
+        lost = (*lost, "damaged EXIF left out")
+    return lost
 
 
 def put_into_jpeg(
@@ -239,6 +306,7 @@ def put_into_jpeg(
     block = exif_of(metadata)
     if block is not None and len(EXIF_START + block) > SEGMENT:
         block = exifs.without_thumbnail(block)
+        lost += ["small preview left out: more than a JPEG can hold"] if len(EXIF_START + block) <= SEGMENT else []
     if block is not None and len(EXIF_START + block) > SEGMENT:
         block = None
         lost.append("EXIF left out: more than a JPEG can hold")
@@ -248,13 +316,13 @@ def put_into_jpeg(
         lost.append("XMP left out: more than a JPEG can hold")
     start, header, *rest = pieces
     old_headers = [segment for segment in metadata.native if segment[1] == APP0]  # then the new one gives way to them
-    parts = [b"".join(old_headers) or _jfif(bytes(header), metadata.dpi)]
+    parts = [b"".join(old_headers) or _jfif(bytes(header), next(iter(resolutions(metadata)), None))]
     parts += [_segment(APP1, EXIF_START + block)] if block else []
     parts += [_segment(APP1, XMP_START + xmp)] if xmp else []
     parts += [segment for segment in metadata.native if segment[1] != APP0]
     chunks = _split(metadata.icc or b"", SEGMENT - len(ICC_START) - 2)
     parts += [_segment(APP2, ICC_START + bytes([at, len(chunks)]) + part) for at, part in enumerate(chunks, 1)]
-    photoshop = _part(metadata, PHOTOSHOP_TAG, metadata.photoshop) or b""
+    photoshop = image_resources_of(metadata) or b""
     parts += [_segment(APP13, PHOTOSHOP_START + part) for part in _split(photoshop, SEGMENT - len(PHOTOSHOP_START))]
     parts += [_segment(COM, comment) for comment in metadata.comments]
     return [start, *parts, *rest], tuple(lost)
@@ -281,28 +349,52 @@ def put_into_png(metadata: Metadata, encoded: bytes) -> tuple[list[bytes | memor
     if metadata.icc is not None:
         chunks = [chunk for chunk in chunks if chunk[4:8] != b"sRGB"]
         chunks.insert(0, _chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
-    dpi = metadata.dpi
+    dpi = next(iter(resolutions(metadata)), None) if metadata.tags else metadata.dpi
     if dpi is not None and not any(chunk[4:8] == b"pHYs" for chunk in chunks):
         chunks.append(_chunk(b"pHYs", struct.pack(">IIB", *(round(dots * METRE) for dots in dpi), 1)))
     block = exif_of(metadata)
     chunks += [_chunk(b"eXIf", block)] if block else []
     xmp = _part(metadata, XMP_TAG, metadata.xmp)
     chunks += [_chunk(b"iTXt", PNG_XMP + b"\0\0\0\0" + xmp)] if xmp else []
-    lost = ("IPTC and Photoshop data left out: PNG has no place for them",)
-    apart = _part(metadata, PHOTOSHOP_TAG, metadata.photoshop) or _part(metadata, IPTC_TAG, None)
-    view = memoryview(encoded)
-    return [view[:PNG_HEAD], *chunks, view[PNG_HEAD:]], lost if apart else ()
+    chunks += [_chunk(b"tEXt", b"Comment\0" + comment.replace(b"\0", b"")) for comment in metadata.comments]
+    apart, view = image_resources_of(metadata), memoryview(encoded)
+    lost = ("IPTC and Photoshop data left out: PNG has no place for them",) if apart else ()
+    return [view[:PNG_HEAD], *chunks, view[PNG_HEAD:]], lost
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def for_pillow(metadata: Metadata) -> tuple[dict[str, bytes], tuple[str, ...]]:
+class _Verbatim(Image.Exif):
+    """An EXIF block that Pillow looks up the orientation in, for AVIF's own place for it, and else writes as it is."""
+
+    def __init__(self, block: bytes) -> None:
+        super().__init__()
+        self[ORIENTATION] = exifs.orientation(block)
+        self._block = block
+
+    def __bool__(self) -> bool:
+        return True  # though nothing is left in it beside the orientation
+
+    def tobytes(self, offset: int = 8) -> bytes:
+        return self._block
+
+
+def for_pillow(metadata: Metadata) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What Pillow's `save` takes for WebP and AVIF, and what has no place there, in words."""
-    parts = {"exif": exif_of(metadata), "xmp": _part(metadata, XMP_TAG, metadata.xmp), "icc_profile": metadata.icc}
-    apart = _part(metadata, PHOTOSHOP_TAG, metadata.photoshop) or _part(metadata, IPTC_TAG, None)
-    lost = ("IPTC and Photoshop data left out: the format has no place for them",) if apart else ()
-    if metadata.comments:
-        lost = (*lost, "comments left out: the format has no place for them")
-    return {name: part for name, part in parts.items() if part}, lost
+    block, untold = exif_of(metadata), False
+    if metadata.dpi is not None:  # these formats have no other place for it
+        block = block or block_of(_resolution_tags(metadata.dpi))
+        untold = not resolutions(Metadata(exif=block))
+    parts = {
+        "exif": _Verbatim(block) if block else None,
+        "xmp": _part(metadata, XMP_TAG, metadata.xmp),
+        "icc_profile": metadata.icc,
+    }
+    lost = ("comments left out: the format has no place for them",) if metadata.comments else ()
+    if image_resources_of(metadata):
+        lost = ("IPTC and Photoshop data left out: the format has no place for them", *lost)
+    if untold:
+        lost = (*lost, "resolution left out: EXIF does not tell it, and the format has no other place for it")
+    return {name: part for name, part in parts.items() if part is not None}, lost

@@ -20,10 +20,10 @@ from bwcolor.color import Array, chroma_limit, compose
 from bwcolor.errors import PhotoError
 from bwcolor.formats.decoders import Pixels, to_eight_bits
 from bwcolor.formats.header import Format, Header
-from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
+from bwcolor.formats.jpeg import APP0, GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
 from bwcolor.formats.tiffpages import PageLayout, page_layout, tiff_page_pixels
 from bwcolor.formats.tifftags import write_tags
-from bwcolor.metadata import Metadata, for_pillow, put_into_jpeg, put_into_png, resolutions, tiff_tags
+from bwcolor.metadata import Metadata, for_pillow, lost_in_tiff, put_into_jpeg, put_into_png, resolutions, tiff_tags
 from bwcolor.options import Sampling
 from bwcolor.photo import Photo, Scan
 from bwcolor.turning import upright
@@ -103,6 +103,8 @@ def encode(scan: Scan, pages: Iterator[Page], coding: Coding, out: BinaryIO) -> 
     if coding.format != scan.header.format:
         if any(part[4:8] in (b"tEXt", b"zTXt", b"iTXt") for part in metadata.native):
             lost = ("texts of the PNG left out",)
+        if scan.header.format == "jpeg" and any(part[1] != APP0 for part in metadata.native):
+            lost = ("application segments of the JPEG left out",)
         metadata = replace(metadata, native=())
     if scan.header.frames > 1:
         lost = (*lost, f"pictures behind the first of a {scan.header.format.upper()} left out")
@@ -260,7 +262,7 @@ def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, 
             with _told_as("tiff"):
                 _write_page(writer, scan, number, page, layout)
             tags.append(tiff_tags(page.metadata))
-            lost += [*page.metadata.lost, *(layout.lost if layout else ())]
+            lost += [*page.metadata.lost, *lost_in_tiff(page.metadata), *(layout.lost if layout else ())]
     write_tags(out, tags)
     return tuple(dict.fromkeys(lost))
 

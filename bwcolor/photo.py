@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from bwcolor.errors import PhotoError
+from bwcolor.formats import exif, jp2
 from bwcolor.formats.decoders import DECODE, Decoded, Pixels
 from bwcolor.formats.header import EMPTY, Format, Header, header_of, pillow_formats, reason
 from bwcolor.formats.tiffpages import decode_tiff_page
@@ -160,6 +161,8 @@ def stored_orientation(source: bytes) -> int:
     with _open_or_none(source) as image:
         if image is None:
             return 1
+        if image.format == "JPEG2000":  # whose boxes Pillow passes over
+            return exif.orientation(jp2.described(source).get("exif", b""))
         if image.format == "PNG":
             image.load()  # its EXIF may lie behind the pixels
         try:

@@ -112,12 +112,18 @@ def _left_alone(job: Job, scan: Scan, options: ColorizeOptions) -> Outcome:
     """What becomes of a photo that is in colour already, under color_input skip and copy."""
     if options.color_input == "skip":
         return Outcome(job, "skipped", COLOUR)
-    target = job.target.with_name(job.source.name) if job.format != scan.header.format else job.target
+    target = job.target
+    if job.format != scan.header.format:  # then the target is named for another format: scan.gif.png
+        bare, ending = target.with_suffix(""), job.source.suffix
+        target = bare if bare.suffix.lower() == ending.lower() else target.with_suffix(ending)
+    if target.exists() and target.samefile(job.source):
+        raise PhotoError(f"in colour already; a copy as {target.name} would replace the photo itself")
     if not options.overwrite and os.path.lexists(target):
         return Outcome(job, "skipped", EXISTS)
     with committed(target, options.overwrite, scan.times) as out:
         scan.file.seek(0)
         shutil.copyfileobj(scan.file, out)
+        scan.must_be_unchanged()
     return Outcome(job, "done", notes=("in colour already: copied as they are",))
 
 

@@ -115,6 +115,9 @@ def export(
     ] = 0,
     tile_size: Annotated[int, typer.Option(min=0, help="px; side of its tiles; 0: the network's size.")] = 0,
     gain: Annotated[float, typer.Option(min=0.01, help="Factor on all chroma, built into the file.")] = 1.0,
+    cast: Annotated[
+        float, typer.Option(min=0, max=2, help="How much of a photo's mean colour stays, built into the file.")
+    ] = 1.0,
     calibrate: Annotated[
         Path | None, typer.Option(help="A folder of photos that set the ranges of int8; by default a bundled handful.")
     ] = None,
@@ -151,7 +154,7 @@ def export(
         target = output or checkpoint.with_suffix(".onnx")
         contract = told_contract(arch, input_kind, output_kind, input_range, output_range)
         options = ExportOptions(
-            name, model_version, licence, training_data, network_size, tile_size, gain, precision, calibrate,
+            name, model_version, licence, training_data, network_size, tile_size, gain, cast, precision, calibrate,
             contract, atol, max_de00, max_de00_p99,
         )  # fmt: skip
         result = export_onnx(checkpoint, target, options, overwrite)

@@ -3,16 +3,17 @@
 Heavy packages are imported inside the command, so that --help stays quick.
 """
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bwcolor.arguments import MaxPixels
+from bwcolor.arguments import LabelChoice, MaxPixels
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
-if TYPE_CHECKING:
-    from bwcolor.verify import Check
+ANSWERS = {True: "yes", False: "NO", None: "-"}
 
 
 def verify(
@@ -20,40 +21,88 @@ def verify(
     original: Annotated[
         Path | None, typer.Argument(metavar="[IN]", help="The original, or the folder of originals.")
     ] = None,
+    label: Annotated[
+        LabelChoice, typer.Option(help="none: outputs need not say that software made their colours.")
+    ] = LabelChoice.XMP,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")] = False,
     max_pixels: MaxPixels = 300_000_000,
 ) -> None:
-    """Prove that outputs keep brightness and metadata of their originals, and say who coloured them."""
+    """Prove that outputs keep brightness and metadata of their originals, and say who coloured them.
+
+    Originals of a folder that have no output count as NO, but for photos that are in colour already, which a run leaves
+    alone.
+    """
     with errors_as_sentences():
-        from bwcolor.errors import PhotoError, UsageError
-        from bwcolor.plan import originals_of
-        from bwcolor.progress import printable
+        from bwcolor.errors import FolderError, PhotoError, UsageError
+        from bwcolor.plan import find_jobs, originals_of
         from bwcolor.verify import verify_photo
 
-        if out.is_dir() and original is not None and not original.is_dir():
-            raise UsageError(f"{original}: {out} is a folder, so its originals must be one too.")
+        if original is not None:
+            if not original.exists():
+                raise FolderError(f"{original}: no such file or folder.")
+            if out.exists() and out.samefile(original):
+                raise UsageError(f"{original}: is what is to be verified. Name the original behind it.")
+            if out.is_dir() and not original.is_dir():
+                raise UsageError(f"{original}: {out} is a folder, so its originals must be one too.")
         bad = total = 0
+        found: set[Path] = set()
         for path, source in originals_of(out, original):
             total += 1
             try:
-                if original is not None and source is None:
+                if original is not None and (source is None or source.samefile(path)):
                     raise PhotoError(f"no original for it in {original}")
-                checks = verify_photo(path, source, max_pixels)
+                found |= {Path(os.path.abspath(source))} if source is not None else set()
+                checks = verify_photo(path, source, max_pixels, label is not LabelChoice.NONE)
             except PhotoError as error:
                 bad += 1
-                typer.echo(printable(f"NO   {path}: {error}"))
+                _say(f"NO   {path}: {error}")
                 continue
             fine = all(check.ok is not False for check in checks)
             bad += not fine
             if not (quiet and fine):
-                typer.echo(printable(f"{'yes' if fine else 'NO':4} {path}"))
-                for line in _lines(checks):
-                    typer.echo(printable(line))
+                _say(f"{ANSWERS[fine]:4} {path}")
+                for check in checks:
+                    _say(f"     {check.name:11}{ANSWERS[check.ok]:4}{check.words}")
+        for left in find_jobs(out, None).left_out if out.is_dir() else ():
+            total, bad = total + 1, bad + 1
+            _say(f"NO   {left.path}: {left.reason}")
         typer.echo(f"{total - bad} of {total} as they should be")
+        if original is not None and original.is_dir() and out.is_dir():
+            plan = find_jobs(original, out)
+            wanted = [job.source for job in plan.jobs] + [left.path for left in plan.left_out if left.failed]
+            bad += _name_missing([path for path in wanted if path not in found], max_pixels, quiet)
         if bad:
             raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _lines(checks: "list[Check]") -> list[str]:
-    answers = {True: "yes", False: "NO", None: "?"}
-    return [f"     {check.name:11}{answers[check.ok]:4}{check.words}" for check in checks]
+def _say(line: str) -> None:
+    from bwcolor.progress import printable
+
+    typer.echo(printable(line))
+
+
+def _name_missing(originals: Iterable[Path], max_pixels: int, quiet: bool) -> int:
+    """Names the originals without an output; how many of them should have one."""
+    from bwcolor.errors import PhotoError
+    from bwcolor.verify import in_colour_already
+
+    missing = in_colour = 0
+    for path in originals:
+        try:
+            colour, reason = in_colour_already(path, max_pixels), "has no output"
+        except PhotoError as error:
+            colour, reason = False, f"has no output ({error})"
+        missing, in_colour = missing + (not colour), in_colour + colour
+        if not colour:
+            _say(f"NO   {path}: {reason}")
+        elif not quiet:
+            _say(f"-    {path}: has no output, and is in colour already")
+    if missing:
+        typer.echo(f"{missing} {_originals(missing)} no output")
+    if in_colour and not quiet:
+        typer.echo(f"{in_colour} {_originals(in_colour)} no output and {'is' if in_colour == 1 else 'are'} in colour")
+    return missing
+
+
+def _originals(count: int) -> str:
+    return "original has" if count == 1 else "originals have"

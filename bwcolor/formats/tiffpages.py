@@ -25,7 +25,7 @@ from bwcolor.formats.decoders import (
     to_eight_bits,
     to_luma,
 )
-from bwcolor.turning import upright
+from bwcolor.turning import as_stored
 
 # Compressions whose output is the very bytes of the pixels, so that its length shows whether any are missing.
 PLAIN = frozenset({
@@ -69,7 +69,7 @@ def decode_tiff_page(file: BinaryIO, number: int) -> tuple[Decoded, int]:
     with _page(file, number) as page:
         orientation = _orientation(page)
         if _needs_libtiff(page):
-            return _decode_libtiff(file, number, orientation), orientation
+            return from_pixels(_libtiff_pixels(file, number, orientation)), orientation
         return _gather(page, _strips(page, file)), orientation
 
 
@@ -87,10 +87,8 @@ def tiff_page_pixels(file: BinaryIO, number: int) -> Pixels:
     """The colours of a page as stored: (height, width, 3 or 4), uint8 or full-range uint16."""
     with _page(file, number) as page:
         if _needs_libtiff(page):
-            file.seek(0)
-            with Image.open(file, formats=["TIFF"]) as image:
-                image.seek(number)
-                return np.asarray(image.convert("RGB"))
+            pixels = _libtiff_pixels(file, number, _orientation(page))
+            return pixels if pixels.ndim == 3 else _as_rgb(pixels[..., None])
         strips = [strip if strip.shape[2] > 2 else _as_rgb(strip) for strip in _strips(page, file)]
         return np.concatenate(strips)
 
@@ -122,16 +120,14 @@ def _needs_libtiff(page: tifffile.TiffPage) -> bool:
     return page.photometric == PHOTOMETRIC.YCBCR and page.compression in PLAIN
 
 
-def _decode_libtiff(file: BinaryIO, number: int, orientation: int) -> Decoded:
+def _libtiff_pixels(file: BinaryIO, number: int, orientation: int) -> Pixels:
+    """A page's pixels as stored, (h, w) or (h, w, 3), uint8."""
     file.seek(0)
     content = file.read()  # from memory, because Pillow 13.0 scrambles turned TIFFs that it maps from disk
     with Image.open(io.BytesIO(content), formats=["TIFF"]) as image:
         image.seek(number)
         pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    turned = {6: 8, 8: 6}.get(orientation, orientation)  # Pillow turns TIFFs upright: back to as stored
-    if turned != 1:
-        pixels = upright(pixels, turned)
-    return from_pixels(pixels)
+    return as_stored(pixels, orientation)  # Pillow turns TIFFs upright
 
 
 def _gather(page: tifffile.TiffPage, strips: Iterator[Pixels]) -> Decoded:

@@ -41,6 +41,7 @@ class ExportOptions:
     name: of the model; empty takes the recipe's. version: of the model. licence: SPDX identifier of
     the weights' licence. training_data: one sentence; empty takes the checkpoint's.
     network_size, tile_size: px, see ModelSpec; 0 takes the recipe's. gain: factor on all chroma, part of the graph.
+    cast: how much of each picture's mean chroma stays, likewise.
     precision: see spec.PRECISIONS. calibrate: folder of photos that set the ranges of int8; None takes
     the package's own. contract: of a state dict that `bwcolor train` did not make.
     atol: largest difference from torch of an fp32 file, a*b* units. max_de00, max_de00_p99: largest CIEDE2000
@@ -54,6 +55,7 @@ class ExportOptions:
     network_size: int = 0
     tile_size: int = 0
     gain: float = 1.0
+    cast: float = 1.0
     precision: str = "fp32"
     calibrate: Path | None = None
     contract: Contract | None = None
@@ -109,7 +111,7 @@ def export_onnx(source: Path, target: Path, options: ExportOptions, overwrite: b
         raise UsageError("--calibrate sets the ranges of int8: add --precision int8, or leave it out.")
     trained = _load(source, options.contract)
     spec = _spec(trained, options)
-    network = AnySize(trained.network, trained.stride, options.gain).eval()
+    network = AnySize(trained.network, trained.stride, options.gain, options.cast).eval()
     lumas = bundled_lumas()
     try:
         model, difference, int8_share = MAKERS[options.precision](network, spec, options, lumas)

@@ -14,9 +14,9 @@ from bwcolor.cli import app
 
 WORDS: dict[str, Any] = {
     "--precision": "int8", "--name": "n", "--licence": "CC0-1.0", "--model-version": "2", "--training-data": "cats",
-    "--network-size": 96, "--tile-size": 64, "--gain": 1.5, "--calibrate": "photos", "--atol": 0.2, "--max-de00": 0.3,
-    "--max-de00-p99": 0.4, "--arch": "unet-31m", "--input-kind": "l", "--input-range": "0,100", "--output-kind": "ab",
-    "--output-range": "-1,1",
+    "--network-size": 96, "--tile-size": 64, "--gain": 1.5, "--cast": 0.75, "--calibrate": "photos", "--atol": 0.2,
+    "--max-de00": 0.3, "--max-de00-p99": 0.4, "--arch": "unet-31m", "--input-kind": "l", "--input-range": "0,100",
+    "--output-kind": "ab", "--output-range": "-1,1",
 }  # fmt: skip
 RESULT = ExportResult(
     1_234_567, "f" * 64, TINY_SPEC, [Parity(1, 64, 32, 0.25, 0.125)], ColourDifference(7, 0.25, 1.5, 0.5), 0.96
@@ -44,8 +44,8 @@ def test_every_option_reaches_the_export(calls: list[tuple[Any, ...]]) -> None:
     assert (source, target, overwrite) == (Path("theirs.pt"), Path("ours.onnx"), True)
     assert options == ExportOptions(
         name="n", version="2", licence="CC0-1.0", training_data="cats", network_size=96, tile_size=64, gain=1.5,
-        precision="int8", calibrate=Path("photos"), contract=Contract("unet-31m", "l", "ab", (0, 100), (-1, 1), True),
-        atol=0.2, max_de00=0.3, max_de00_p99=0.4,
+        cast=0.75, precision="int8", calibrate=Path("photos"), atol=0.2, max_de00=0.3, max_de00_p99=0.4,
+        contract=Contract("unet-31m", "l", "ab", (0, 100), (-1, 1), True),
     )  # fmt: skip
     assert result.stdout.splitlines() == [
         "parity of 1 at 64 x 32: largest difference 0.25, mean 0.12 (a*b* units)",

@@ -38,6 +38,19 @@ def test_the_file_computes_what_torch_computes_times_the_gain(
     assert_allclose(ours, expected, atol=1e-4)
 
 
+@torch.no_grad()
+def test_a_part_of_the_mean_colour_is_taken_away(
+    small_checkpoint: Path, small_generator: nn.Module, tmp_path: Path
+) -> None:
+    path = tmp_path / "less.onnx"
+    export_onnx(small_checkpoint, path, ExportOptions(gain=2.0, cast=0.25), overwrite=False)
+    luma = np.random.default_rng(0).random((2, 1, 64, 96), np.float32)
+    plain = small_generator(torch.from_numpy(luma)).numpy()
+    mean = plain.mean((2, 3), keepdims=True)
+    assert np.abs(mean).max() > 0.005
+    assert_allclose(load_model(path, "cpu").run(luma), 2 * (plain - 0.75 * mean), atol=1e-4)
+
+
 def test_the_file_says_how_to_use_it_and_where_it_is_from(small_fp32: Exported) -> None:
     spec = load_model(small_fp32.path, "cpu").spec
     assert (spec.name, spec.version, spec.licence) == ("tester", "1", "CC0-1.0")

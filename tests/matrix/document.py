@@ -1,0 +1,149 @@
+"""The text of docs/formats.md: what bwcolor reads and writes, in words, and a table of each group of cases."""
+
+import tempfile
+from pathlib import Path
+
+from matrix.cases import GROUPS
+from matrix.expected import EXACT, Case
+from matrix.measure import Row, measure
+from matrix.photos import HEIGHT, WIDTH
+
+TEXT = """\
+# Formats
+
+What bwcolor reads, what it writes, and how much of a photo's brightness, transparency and description is the same
+afterwards. Written by `python tests/format_matrix.py > docs/formats.md`; `tests/test_formats.py` runs the same photos
+and fails when one of them exceeds its limits. Please change the words in `tests/matrix/document.py`, not here.
+
+## What is read and written
+
+| Read | Written, unless `--format` or `--depth` says otherwise |
+|---|---|
+| JPEG, 8 bit: gray, YCbCr, RGB, CMYK; baseline, progressive, arithmetic, lossless | JPEG |
+| JPEG, 12 bit, and lossless with up to 16 bit | TIFF, 16 bit |
+| PNG: 1 to 16 bit, gray, palette, RGB, with and without transparency | PNG, 8 or 16 bit |
+| TIFF: 1 to 16 bit, gray, palette, RGB, CMYK, YCbCr; all its pages | TIFF, 8 or 16 bit, each page its own |
+| WebP | WebP, lossless if the source is |
+| AVIF, 8 bit | AVIF |
+| BMP | BMP |
+| GIF; JPEG 2000 and HEIC with 8 bit | PNG |
+| JPEG 2000, AVIF and HEIC with more than 8 bit | TIFF, 16 bit |
+
+HEIC needs the extra package pillow-heif. A TIFF page that is uncompressed or compressed with LZW or Zstandard stays so;
+others become deflate, which loses nothing either.
+
+Refused, with the reason: animated WebP, PNG and AVIF; TIFFs with signed, 32-bit or floating-point values; and what the
+format that was asked for can't hold. That is more than 8 bit in JPEG, WebP, AVIF and BMP (`--depth 8` gives the further
+bits up), several pages in anything but TIFF, and more pixels a side than 16,383 in WebP or 65,500 in a JPEG that is
+encoded anew. Of a GIF the first picture is taken, and a note says so if there are more.
+
+## How brightness is kept
+
+The model only ever adds colour. How the photo's own brightness (luma as of ITU-R BT.601, which for a gray photo is its
+gray value) gets into the output depends on the format:
+
+- **Gray JPEG to JPEG.** The compressed brightness data of the photo are carried over as they are; the colours are
+  stored beside them. Nothing is decoded and encoded again, so the stored brightness is the same bit for bit. A viewer
+  converts it to RGB and rounds, so what it shows differs by a fraction of a level on average and by a few levels in
+  single pixels.
+- **Other JPEGs to JPEG** (gray stored in three components, RGB, CMYK, arithmetic coding). Brightness is decoded and
+  encoded again, with the quantisation table of the photo's first component, which is brightness unless it is stored as
+  RGB or CMYK. Most pixels come out the same; single ones, mostly beside clipped black or white, are a few levels off.
+- **Other formats to JPEG, and lossless JPEG.** Brightness is encoded with the finest quantisation that JPEG has, which
+  stores it within a level of the photo's (1.5 levels if 16 bits had to become 8). A viewer's rounding comes on top.
+- **PNG, TIFF, BMP, lossless WebP.** For every pixel, colours are chosen so that the brightness of the RGB value is that
+  of the photo, and only then rounded. What is left is the rounding: at most half a level, of 255 levels at 8 bit and of
+  65,535 at 16 bit. At most one level where the photo's values had to be rounded too: 10 and 12 bit to 16, 16 to 8,
+  toned photos, and colours with transparency multiplied in.
+- **Lossy WebP and AVIF.** These formats always encode anew, so there is a loss: with the photos below, half a level to
+  a little over one on average, and several levels in single pixels. Choose PNG or TIFF where that matters.
+
+Where a pixel is so dark or so light that the colour does not fit, the colour is made paler and the brightness stays.
+Pure black and pure white have no room for colour at all: scans with 1 bit stay black and white.
+
+## What else is kept
+
+EXIF, GPS, XMP, resolution and colour profile are carried over wherever the output's format has a place for them; a gray
+profile becomes an RGB profile with the same tones. What has no place is left out, and a note at the end of the run says
+so: transparency in JPEG, all metadata but the resolution in BMP, and in WebP and AVIF, which tell the resolution in EXIF
+only, the resolution of a photo that has EXIF without it.
+
+A photo that is stored turned stays stored as it is, with the same mark of orientation. There are two exceptions, which
+show the same picture: BMP has no place for the mark, so its pixels are turned upright; and a HEIC is turned upright by
+its decoder, so what is made of it needs no mark.
+
+Outputs say in their XMP that software made their colours. A BMP has no place for that.
+
+## How to read the tables
+
+The photos are synthetic, {width} x {height} pixels unless said otherwise: soft shapes, edges, grain, and some clipped
+black and white. The model is a stand-in that gives each quarter another colour.
+
+- *Largest* and *mean* say by how much the output's brightness differs from the photo's, in levels of the output's depth
+  (255 at 8 bit, 65,535 at 16 bit), as computed from the RGB values that other programs' decoders give (Pillow, libpng,
+  tifffile). Of several pages, the largest difference of all and the mean of the pages.
+- *Colour* says by how much the mean Cb and Cr in the middle tones differ from what the model said, of a full range of
+  1. It is empty where the photo has no middle tones, and so no room for colour.
+- *Stored brightness* is that of a JPEG before it becomes RGB, in levels.
+- *Kept* and *lost* tell of what was looked for: the mark of orientation, EXIF's artist, GPS, XMP, the resolution, and
+  whether there is a colour profile of the right kind. *Turned upright*: the pixels are stored upright, and the mark is
+  gone. *Note* is what the run says of losses.
+
+Photos whose name ends in *turned* are stored with orientation 6. Figures move a little with the versions of the codecs.
+
+How other programs show a gray JPEG that was made a colour one was looked at by hand on 2026-11-21, with a photo of
+811 x 600 pixels, quality 85, baseline and progressive, with and without restart markers, 4:2:0 and 4:4:4. Chromium 156,
+libvips 8.14, OpenCV 5.0 and libjpeg-turbo's djpeg 2.1 give the same RGB values as Pillow 13 in every pixel; their
+brightness is 0.13 to 0.14 of 255 levels from the photo's on average and 3.3 at most. ffmpeg 5.1, whose decoder is its
+own, differs from them by 0.13 levels on average (0.03 with 4:4:4) and 6 at most; its brightness is 0.16 levels from the
+photo's on average. Gray profiles (gamma 1.8 and 2.2, sRGB, dot gain) and the RGB ones made of them look the same in
+Chromium: at most 1 level apart.
+"""
+HEAD = """\
+| Photo | Output | Largest | Mean | Colour | Remarks |
+|---|---|--:|--:|--:|---|
+"""
+NAMES = {"webp": "WebP"}  # of formats that are not written in capitals
+
+
+def document() -> str:
+    parts = [TEXT.format(width=WIDTH, height=HEIGHT)]
+    for title, cases in GROUPS.items():
+        parts.append(f"\n## {title}\n\n{HEAD}")
+        for case in cases:
+            with tempfile.TemporaryDirectory() as folder:
+                parts.append(_line(case, measure(case, Path(folder))))
+    return "".join(parts)
+
+
+def written_as(form: str, bits: int) -> str:
+    """The second column."""
+    return f"{NAMES.get(form, form.upper())}, {bits} bit"
+
+
+def _line(case: Case, row: Row) -> str:
+    if row.state != "done":
+        cells = [row.state, "", "", "", row.words]
+    elif not row.size:
+        cells = [written_as(row.form, row.bits), "", "", "", "of another size, or turned otherwise"]
+    else:
+        colour = "" if row.colour is None else f"{row.colour:.3f}"
+        figures = [f"{row.most:.2f}", f"{row.mean:.3f}", colour]
+        cells = [written_as(row.form, row.bits), *figures, "; ".join(_remarks(case, row))]
+    return f"| {' | '.join([case.name, *cells])} |\n"
+
+
+def _remarks(case: Case, row: Row) -> list[str]:
+    remarks = []
+    if case.expected.stored == EXACT:
+        remarks.append("stored brightness bit for bit" if row.parts and not row.stored else "not bit for bit")
+    elif row.stored is not None:
+        remarks.append(f"stored brightness within {round(row.stored, 1):g}")
+    if row.alpha is not None:
+        remarks.append("alpha exact" if not row.alpha else f"alpha within {row.alpha:.0f}")
+    if row.upright:
+        remarks.append("turned upright")
+    kept = [name for name in row.held if name not in row.lost and not (row.upright and name == "orientation")]
+    remarks += [f"kept: {', '.join(kept)}"] if kept else []
+    remarks += [f"lost: {', '.join(row.lost)}"] if row.lost else []
+    return [*remarks, *(f'note: "{note}"' for note in row.notes)]

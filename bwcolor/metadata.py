@@ -156,7 +156,10 @@ def _read_jp2(source: bytes) -> Metadata:
     held = jp2.described(source)
     iptc = iptc_block(held["iptc"]) if "iptc" in held else None
     known = _read_with_pillow(source)
-    return replace(known, exif=held.get("exif"), xmp=held.get("xmp"), icc=held.get("icc"), photoshop=iptc)
+    # The code stream's comment is dropped: it names the program that wrote it.
+    return replace(
+        known, exif=held.get("exif"), xmp=held.get("xmp"), icc=held.get("icc"), photoshop=iptc, comments=()
+    )
 
 
 READERS: dict[Format, Callable[[bytes], Metadata]] = {"jpeg": _read_jpeg, "png": _read_png, "jp2": _read_jp2}

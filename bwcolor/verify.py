@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import ExifTags
 
 from bwcolor.errors import PhotoError
-from bwcolor.formats import exif as exifs
 from bwcolor.formats import xmp as packets
 from bwcolor.formats.decoders import Pixels
 from bwcolor.formats.exiftags import described
@@ -175,16 +174,10 @@ def _xmp(metadata: Metadata) -> bytes | None:
     return next((tag.data for tag in metadata.tags if tag.code == XMP_TAG), metadata.xmp)
 
 
-def _upright(plane: Pixels, photo: Photo, scan: Scan) -> Pixels:
-    """As seen. A JPEG 2000's orientation is only in its metadata."""
-    block = read_metadata(scan)[0].exif if scan.header.format == "jp2" else None
-    return upright(plane, photo.orientation if block is None else exifs.orientation(block))
-
-
 def _check_brightness(made: Scan, original: Scan, page: int) -> Check:
     """Both are decoded even where the stored luma is the same: the rest of the output may be damaged."""
     ours, theirs = _photo(made, page), original.photo(page)
-    y, y_original = _upright(ours.luma, ours, made), _upright(theirs.luma, theirs, original)
+    y, y_original = upright(ours.luma, ours.orientation), upright(theirs.luma, theirs.orientation)
     if y.shape != y_original.shape:
         size, size_original = (f"{plane.shape[1]} x {plane.shape[0]}" for plane in (y, y_original))
         return Check("brightness", False, f"{size} pixels, the original has {size_original}")
@@ -197,7 +190,8 @@ def _check_brightness(made: Scan, original: Scan, page: int) -> Check:
     limit = FEWER_BITS if fewer_bits else 0.0
     lossless, scale = _lossless(made), unit / 255
     if ours.alpha is not None and theirs.alpha is not None:
-        found = _differences(_upright(ours.alpha, ours, made), _upright(theirs.alpha, theirs, original))
+        alpha = upright(ours.alpha, ours.orientation), upright(theirs.alpha, theirs.orientation)
+        found = _differences(*alpha)
         if found[0] > limit if lossless else found[1] > LOSSY_MEAN * scale:
             return Check("brightness", False, f"transparency differs by up to {found[0]:g} levels of {unit}; {words}")
     if made.header.format == original.header.format == "jpeg":
@@ -220,7 +214,8 @@ def _check_jpeg(made: Scan, original: Scan, words: str, same: bool, near: bool) 
         return Check("brightness", True, "luma is the original's in every pixel")
     if carried_frame(source) is not None:
         return Check("brightness", False, f"{words}; the original's luma was encoded anew, not carried over")
-    if luma_coding(source)[0] != luma_coding(output)[0]:
+    table = luma_coding(source)[0]  # None of lossless and 12-bit files
+    if table is not None and table != luma_coding(output)[0]:
         return Check("brightness", False, f"{words}; encoded with another quantisation table than the original")
     return Check("brightness", near, f"{words} (encoded anew with the original's quantisation table)")
 

@@ -1,6 +1,6 @@
 """All cases, in the groups that docs/formats.md has."""
 
-from matrix.descriptions import asked_for, with_profiles, turned
+from matrix.descriptions import asked_for, turned, with_profiles
 from matrix.expected import Case
 from matrix.kinds import jpegs, others, pngs, tiffs
 

@@ -65,8 +65,8 @@ Pure black and pure white have no room for colour at all: scans with 1 bit stay 
 
 EXIF, GPS, XMP, resolution and colour profile are carried over wherever the output's format has a place for them; a gray
 profile becomes an RGB profile with the same tones. What has no place is left out, and a note at the end of the run says
-so: transparency in JPEG, all metadata but the resolution in BMP, and in WebP and AVIF, which tell the resolution in EXIF
-only, the resolution of a photo that has EXIF without it.
+so: transparency in JPEG; all metadata but the resolution in BMP; and in WebP and AVIF, which tell the resolution in
+EXIF only, the resolution of a photo whose EXIF does not tell it.
 
 A photo that is stored turned stays stored as it is, with the same mark of orientation. There are two exceptions, which
 show the same picture: BMP has no place for the mark, so its pixels are turned upright; and a HEIC is turned upright by
@@ -81,15 +81,16 @@ black and white. The model is a stand-in that gives each quarter another colour.
 
 - *Largest* and *mean* say by how much the output's brightness differs from the photo's, in levels of the output's depth
   (255 at 8 bit, 65,535 at 16 bit), as computed from the RGB values that other programs' decoders give (Pillow, libpng,
-  tifffile). Of several pages, the largest difference of all and the mean of the pages.
+  tifffile). Of several pages, each has its own depth; the table has the largest of them, and the mean of their means.
 - *Colour* says by how much the mean Cb and Cr in the middle tones differ from what the model said, of a full range of
   1. It is empty where the photo has no middle tones, and so no room for colour.
 - *Stored brightness* is that of a JPEG before it becomes RGB, in levels.
 - *Kept* and *lost* tell of what was looked for: the mark of orientation, EXIF's artist, GPS, XMP, the resolution, and
   whether there is a colour profile of the right kind. *Turned upright*: the pixels are stored upright, and the mark is
-  gone. *Note* is what the run says of losses.
+  gone. *Note* is what the run says of losses, be it of these or others (JPEG 2000 photos have a comment from their
+  encoder).
 
-Photos whose name ends in *turned* are stored with orientation 6. Figures move a little with the versions of the codecs.
+Photos called *turned* are stored with orientation 6. Figures move a little with the versions of the codecs.
 
 How other programs show a gray JPEG that was made a colour one was looked at by hand on 2026-11-21, with a photo of
 811 x 600 pixels, quality 85, baseline and progressive, with and without restart markers, 4:2:0 and 4:4:4. Chromium 156,

@@ -152,7 +152,7 @@ def tiffs() -> tuple[Case, ...]:
     clear = partial(tiff, extrasamples=["unassalpha"], planarconfig="contig")
     fax = partial(saved, Image.fromarray(BLACK_WHITE), "TIFF")
     ramp = np.stack([np.arange(255, -1, -1, dtype=np.uint16) * 257] * 3)
-    names = {"lzw": "LZW", "deflate": "deflate", "zstd": "Zstandard", "packbits": "PackBits"}
+    compressions = {"LZW": "lzw", "deflate": "deflate", "Zstandard": "zstd"}
     kinds: list[Kind] = [
         ("gray, 8 bit", lambda: of(g8(), G8), TIFF8),
         ("gray, 16 bit", lambda: of(g16(), G16), TIFF16),
@@ -163,11 +163,12 @@ def tiffs() -> tuple[Case, ...]:
         ("gray, 16 bit, white is 0", lambda: of(tiff(65535 - G16, photometric="miniswhite"), G16), TIFF16),
         ("1 bit, fax G3", lambda: of(fax(compression="group3"), BLACK_WHITE), colourless(TIFF8)),
         ("1 bit, fax G4", lambda: of(fax(compression="group4"), BLACK_WHITE), colourless(TIFF8)),
-        *((f"gray, 8 bit, {names[kind]}", partial(lambda kind: of(g8(compression=kind), G8), kind), TIFF8)
-          for kind in ("lzw", "deflate", "zstd", "packbits")),
-        *((f"gray, 16 bit, {names[kind]}, predictor",
+        *((f"gray, 8 bit, {name}", partial(lambda kind: of(g8(compression=kind), G8), kind), TIFF8)
+          for name, kind in compressions.items()),
+        ("gray, 8 bit, PackBits", lambda: of(g8(compression="packbits"), G8), TIFF8),
+        *((f"gray, 16 bit, {name}, predictor",
            partial(lambda kind: of(g16(compression=kind, predictor=True), G16), kind), TIFF16)
-          for kind in ("lzw", "deflate", "zstd")),
+          for name, kind in compressions.items()),
         ("gray, 16 bit, PackBits", lambda: of(g16(compression="packbits"), G16), TIFF16),
         ("gray, 8 bit, JPEG", partial(tiff_jpeg, False), TIFF8),
         ("YCbCr, 8 bit, JPEG", partial(tiff_jpeg, True), coarser(TIFF8)),

@@ -157,9 +157,7 @@ def _read_jp2(source: bytes) -> Metadata:
     iptc = iptc_block(held["iptc"]) if "iptc" in held else None
     known = _read_with_pillow(source)
     # The code stream's comment is dropped: it names the program that wrote it.
-    return replace(
-        known, exif=held.get("exif"), xmp=held.get("xmp"), icc=held.get("icc"), photoshop=iptc, comments=()
-    )
+    return replace(known, exif=held.get("exif"), xmp=held.get("xmp"), icc=held.get("icc"), photoshop=iptc, comments=())
 
 
 READERS: dict[Format, Callable[[bytes], Metadata]] = {"jpeg": _read_jpeg, "png": _read_png, "jp2": _read_jp2}

@@ -87,8 +87,7 @@ black and white. The model is a stand-in that gives each quarter another colour.
 - *Stored brightness* is that of a JPEG before it becomes RGB, in levels.
 - *Kept* and *lost* tell of what was looked for: the mark of orientation, EXIF's artist, GPS, XMP, the resolution, and
   whether there is a colour profile of the right kind. *Turned upright*: the pixels are stored upright, and the mark is
-  gone. *Note* is what the run says of losses, be it of these or others (JPEG 2000 photos have a comment from their
-  encoder).
+  gone. *Note* is what the run says of losses, of these or of others.
 
 Photos called *turned* are stored with orientation 6. Figures move a little with the versions of the codecs.
 

@@ -26,6 +26,9 @@ OUTSIDE = 0.2  # of the pixels along the edge may differ from the page just outs
 INSIDE = 0.6  # of the pixels along the edge must differ from the page just inside it
 PLAIN = 0.85  # of a margin must have the page's tone: the rest is caption and specks
 SIDES = 3  # that need a margin
+FOUR_SIDES = 0.97  # of each side's outermost strip has the page's tone where a page lies around everything
+GAP = 0.05  # at most of a row or column between two photos differs from the page
+PAGE_SHARE = (0.05, 0.97)  # of the picture that such a page covers; more is a picture of nothing
 
 
 def border_weight(luma: Array) -> Array:
@@ -33,12 +36,27 @@ def border_weight(luma: Array) -> Array:
 
     luma: (h, w) in 0..1, at network scale -> (h, w) in 0..1; 1 everywhere unless margins are certain.
     """
-    height, width = luma.shape
-    weight: Array = np.ones((height, width), np.float32)
     other = _unlike_page(luma)
+    weight, inside = _straight_margins(other)
+    if inside is None or _has_gaps(other[inside]):
+        page = _page_around(other)
+        weight = weight if page is None else np.where(page, np.float32(0), weight)
+    if float(weight.min()) == 1:
+        return weight
+    soft = cv2.blur(weight, (3, 3), borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(soft, np.float32)
+
+
+def _straight_margins(other: NDArray[np.bool_]) -> tuple[Array, tuple[slice, slice] | None]:
+    """1 inside and 0 in margins with a straight edge, and where inside is; None without certain margins.
+
+    other: (h, w), True where a pixel is unlike the page.
+    """
+    height, width = other.shape
+    weight: Array = np.ones((height, width), np.float32)
     rows, columns = _busy(other.mean(1)), _busy(other.mean(0))
     if rows is None or columns is None:
-        return weight
+        return weight, None
     # Each side in turn lies at the top, upright: top, bottom, left, right.
     views = [
         (other, rows[0], columns),
@@ -48,12 +66,36 @@ def border_weight(luma: Array) -> Array:
     ]
     depths = [_margin(view, first, along) for view, first, along in views]
     if sum(depth > 0 for depth in depths) < SIDES:
-        return weight
+        return weight, None
     top, bottom, left, right = (depth + 1 if depth else 0 for depth in depths)
-    weight[:top] = weight[height - bottom :] = 0
-    weight[:, :left] = weight[:, width - right :] = 0
-    soft = cv2.blur(weight, (3, 3), borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(soft, np.float32)
+    inside = slice(top, height - bottom), slice(left, width - right)
+    weight[:] = 0
+    weight[inside] = 1
+    return weight, inside
+
+
+def _has_gaps(other: NDArray[np.bool_]) -> bool:
+    """Whether bands of page run between several photos: rows or columns that are page all along."""
+    edge = max(2, round(max(other.shape) * SLACK))
+    inner = other[edge:-edge, edge:-edge]
+    return bool(inner.size) and bool((inner.mean(0) < GAP).any() or (inner.mean(1) < GAP).any())
+
+
+def _page_around(other: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """Where a page shows that lies around the photos on all four sides, whatever their number and angle; None without
+    one. other: (h, w), True where a pixel is unlike the page. A studio's plain backdrop counts as page on the few photos
+    whose four sides it fills, and is neutral then."""
+    down, across = (max(1, round(side * RING)) for side in other.shape)
+    strips = (other[:down], other[-down:], other[:, :across], other[:, -across:])
+    if max(float(strip.mean()) for strip in strips) > 1 - FOUR_SIDES:
+        return None
+    # Opened, so that thin bridges do not lead from the page into a photo of the same tone.
+    like = cv2.morphologyEx((~other).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    count, labels = cv2.connectedComponents(like, connectivity=4)
+    edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    connected = np.isin(labels, np.setdiff1d(np.unique(edges), [0])) if count > 1 else np.zeros_like(other)
+    low, high = PAGE_SHARE
+    return np.asarray(connected, np.bool_) if low < float(connected.mean()) < high else None
 
 
 def _unlike_page(luma: Array) -> NDArray[np.bool_]:

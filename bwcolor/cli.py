@@ -49,6 +49,8 @@ class MainCommandGroup(TyperGroup):
     """A group whose command `colorize` runs when no command is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "" in args:  # an unset "$FOLDER" in a script: taken for a path, it would be the current folder
+            raise typer.BadParameter("an argument is empty. Name a folder, or ./ for the one you are in.")
         if args and args[0] not in self.commands and args[0] not in GROUP_OPTIONS:
             args = [MAIN_COMMAND, *args]
         return super().parse_args(ctx, args)

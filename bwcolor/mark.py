@@ -11,14 +11,16 @@ TEXT = "AI colour"
 LONG_SIDE = 1024  # px, at least, of the chroma that letters are drawn into, unless the photo is smaller
 HEIGHT = 0.04  # of the shorter side, of the letters
 LETTERS, GROUND = (-0.25, 0.2), (0.25, -0.12)  # Cb, Cr: orange on blue
+ENOUGH_ROOM = 0.12  # of 0..1, below or above the brightness: less, and colours are faint
+STEPS = 9  # along each side, of the places that are tried where no corner has it
 FONT, FONT_HEIGHT = cv2.FONT_HERSHEY_SIMPLEX, 22  # px of capitals at scale 1
 
 
 def marked(chroma: Array, luma: Pixels, orientation: int) -> Array:
-    """Chroma with TEXT in the corner whose brightness has most room for colour.
+    """Chroma with TEXT in the corner whose brightness has most room for colour, or elsewhere where none has enough.
 
     chroma: (h, w, 2), Cb and Cr, and luma (height, width), both as stored. Returns chroma that is large enough for
-    letters, at most the photo's size, as stored. Pure black and white take no colour: there the mark is faint.
+    letters, at most the photo's size, as stored. A photo that is black and white all over has no place for a mark.
     """
     height, width = luma.shape
     scale = min(1.0, LONG_SIDE / max(height, width))
@@ -31,7 +33,7 @@ def marked(chroma: Array, luma: Pixels, orientation: int) -> Array:
     (wide, tall), below = cv2.getTextSize(TEXT, FONT, factor, thickness)
     edge = tall // 2
     box = (tall + below + edge, wide + edge)
-    top, left = _best_corner(gray / np.float32(np.iinfo(luma.dtype).max), box, edge)
+    top, left = _best_place(gray / np.float32(np.iinfo(luma.dtype).max), box, edge)
     place = large[top : top + box[0], left : left + box[1]]
     place[:] = GROUND
     letters = np.zeros(place.shape[:2], np.uint8)
@@ -41,14 +43,17 @@ def marked(chroma: Array, luma: Pixels, orientation: int) -> Array:
     return as_stored(np.asarray(large, np.float32), orientation)
 
 
-def _best_corner(gray: Array, box: tuple[int, int], edge: int) -> tuple[int, int]:
-    """Top and left of the box in the corner with the most room above and below its brightness, the lower ones first."""
+def _best_place(gray: Array, box: tuple[int, int], edge: int) -> tuple[int, int]:
+    """Top and left of the box: a corner, the lower ones first, or elsewhere where no corner has room for colour."""
     height, width = gray.shape
-    tops, lefts = (max(0, height - box[0] - edge), min(edge, height - 1)), (max(0, width - box[1] - edge), edge)
-    corners = [(top, left) for top in tops for left in lefts]
+    low, right = max(0, height - box[0] - edge), max(0, width - box[1] - edge)
+    corners = [(top, left) for top in (low, min(edge, height - 1)) for left in (right, edge)]
+    steps = np.linspace(0, 1, STEPS)
+    grid = [(round(low * down), round(right * across)) for down in steps for across in steps]
 
-    def room(corner: tuple[int, int]) -> float:
-        y = gray[corner[0] : corner[0] + box[0], corner[1] : corner[1] + box[1]]
+    def room(place: tuple[int, int]) -> float:
+        y = gray[place[0] : place[0] + box[0], place[1] : place[1] + box[1]]
         return float(np.minimum(y, 1 - y).mean()) if y.size else 0.0
 
-    return max(corners, key=room)
+    best = max(corners, key=room)
+    return best if room(best) >= ENOUGH_ROOM else max([best, *grid], key=room)

@@ -111,7 +111,7 @@ def _pages_in_colour(scan: Scan, first: Photo) -> set[int]:
 def _left_alone(job: Job, scan: Scan, options: ColorizeOptions) -> Outcome:
     """What becomes of a photo that is in colour already, under color_input skip and copy."""
     if options.color_input == "skip":
-        return Outcome(job, "skipped", COLOUR)
+        return Outcome(job, "skipped", COLOUR, unexpected=True)
     target = job.target
     if job.format != scan.header.format:  # then the target is named for another format: scan.gif.png
         bare, ending = target.with_suffix(""), job.source.suffix

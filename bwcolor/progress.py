@@ -68,7 +68,7 @@ class RunView:
         name = _relative(outcome.job.source, self._root)
         if outcome.state == "failed":
             self.warn(f"failed: {name}: {outcome.reason}")
-        elif self._level > 0:
+        elif self._level > 0 or (outcome.unexpected and self._level == 0):
             detail = outcome.reason or f"{outcome.seconds:.2f} s"
             notes = "".join(f"; {note}" for note in outcome.notes)
             self.warn(f"{outcome.state}: {name}: {detail}{notes}")

@@ -11,13 +11,15 @@ State = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One photo's end. reason: why it was skipped or failed. notes: what its output lacks."""
+    """One photo's end. reason: why it was skipped or failed. notes: what its output lacks. unexpected: whether a skipped
+    photo is worth a line of its own."""
 
     job: Job
     state: State
     reason: str = ""
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    unexpected: bool = False
 
 
 @dataclass(slots=True)

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bwcolor.color import rgb_to_lab
+from bwcolor.borders import border_weight
+from bwcolor.color import luma, rgb_to_lab
 
 Kind = Literal["gray", "tinted", "colour"]
 
@@ -33,6 +34,7 @@ DARK = 30.0  # L*: below it distances are scaled down in proportion, as noise of
 AVERAGED = 1 / 50  # of the longest side, standard deviation over which what is left is averaged: noise is not
 LONGEST = 6.0  # Delta E*ab that a pixel counts with at most: a small strong colour must not spread when averaged
 SHARE = 0.9  # of the pixels must be nearer than the limits below: a stamp or a caption covers less than the rest
+LEAST_PHOTO = 0.1  # of the picture must be photo for a page around it to be left out of account
 NEUTRAL = 1.5  # Delta E*ab from neutral, about what scanner noise and JPEG leave
 ONE_TONE = 1.7  # Delta E*ab from the fitted tone
 
@@ -43,26 +45,34 @@ def kind_of(rgb: NDArray[np.uint8]) -> Kind:
     rgb: (h, w, 3), sRGB 0..255, area-reduced to at most 512 px on the long side. Stamps, captions and
     control strips that cover less than a tenth do not make a photo one in colour.
     """
-    lab = _seen(rgb)
+    lab, photo = _seen(rgb)
     lightness, chroma = lab[..., 0], lab[..., 1:]
     visible = np.clip(lightness / DARK, 0, 1)[..., None]
-    if _usual(_averaged(_shortened(chroma * visible))) < NEUTRAL:
+    if _usual(_averaged(_shortened(chroma * visible)), photo) < NEUTRAL:
         return "gray"
-    return "tinted" if _usual(_off_tone(lightness, chroma, visible)) < ONE_TONE else "colour"
+    return "tinted" if _usual(_off_tone(lightness, chroma, visible, photo), photo) < ONE_TONE else "colour"
 
 
-def _seen(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """CIE Lab (h, w, 3) of the picture, small, a little blurred and without its edges."""
+def _seen(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """CIE Lab (h, w, 3) of the picture, small, a little blurred and without its edges; (h, w), where the photo is: a
+    mount or an album page around it may have any colour."""
     height, width = rgb.shape[:2]
     scale = min(1.0, FITTED_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(rgb.astype(np.float32) / np.float32(255), size, interpolation=cv2.INTER_AREA)
     blurred = cv2.GaussianBlur(small, (0, 0), DENOISE, borderType=cv2.BORDER_REPLICATE)
     top, left = (int(side * MARGIN) for side in blurred.shape[:2])
-    return rgb_to_lab(blurred[top : blurred.shape[0] - top, left : blurred.shape[1] - left])
+    inner = slice(top, blurred.shape[0] - top), slice(left, blurred.shape[1] - left)
+    photo = (border_weight(luma(np.asarray(small, np.float32))) == 1).astype(np.uint8)
+    rim = 2 * round(2 * max(small.shape) * AVERAGED) + 1  # px, over which averages mix the page with the photo
+    photo = cv2.erode(photo, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)[inner]
+    certain = float(photo.mean()) > LEAST_PHOTO
+    return rgb_to_lab(blurred[inner]), np.asarray(photo == 1 if certain else photo >= 0, np.bool_)
 
 
-def _off_tone(lightness: NDArray[Any], chroma: NDArray[Any], visible: NDArray[Any]) -> NDArray[np.float64]:
+def _off_tone(
+    lightness: NDArray[Any], chroma: NDArray[Any], visible: NDArray[Any], photo: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """What the best function of lightness and place leaves of a* and b* (h, w, 2), averaged.
 
     A reweighted least-squares fit, so that what does not belong to the tone hardly moves it.
@@ -74,12 +84,13 @@ def _off_tone(lightness: NDArray[Any], chroma: NDArray[Any], visible: NDArray[An
     terms = np.concatenate([_knots(level[:, 0], TONES), place, place * level], 1)
     ridge = RIDGE * len(terms) * np.eye(terms.shape[1])
     target = chroma.reshape(-1, 2)
-    left, weight = chroma, np.ones(len(terms))
+    left, counts = chroma, photo.reshape(-1).astype(np.float64)
+    weight = counts
     for _ in range(ROUNDS):
         weighted = (terms * weight[:, None]).T
         fitted = terms @ np.linalg.solve(weighted @ terms + ridge, weighted @ target)
         left = (target - fitted).reshape(chroma.shape) * visible
-        weight = 1 / (1 + (_averaged(left).reshape(-1, 2) ** 2).sum(1) / USUAL_DEVIATION**2)
+        weight = counts / (1 + (_averaged(left).reshape(-1, 2) ** 2).sum(1) / USUAL_DEVIATION**2)
     return _averaged(_shortened(left))
 
 
@@ -102,6 +113,6 @@ def _averaged(chroma: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(averaged, np.float64)
 
 
-def _usual(chroma: NDArray[Any]) -> float:
-    """The length of a*, b* (h, w, 2) that SHARE of the pixels stay below."""
-    return float(np.quantile(np.hypot(chroma[..., 0], chroma[..., 1]), SHARE))
+def _usual(chroma: NDArray[Any], photo: NDArray[np.bool_]) -> float:
+    """The length of a*, b* (h, w, 2) that SHARE of the photo's pixels stay below."""
+    return float(np.quantile(np.hypot(chroma[..., 0], chroma[..., 1])[photo], SHARE))

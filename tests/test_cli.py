@@ -218,3 +218,21 @@ def test_a_single_photo_is_named_by_its_name(tmp_path: Path, tiny_model: Path) -
     assert result.exit_code == 1
     assert "failed: zero.jpg: the file is empty" in result.stderr
     assert f"Output: {tmp_path / 'zero_colored.jpg'}" in result.stderr
+
+
+def test_an_empty_argument_is_not_the_current_folder(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    for arguments in ([""], ["", "--out", "x"], ["colorize", ""], [".", "--out", ""]):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert "an argument is empty" in result.stderr
+    assert not photos.with_name("photos_colored").exists()
+
+
+def test_photos_that_are_left_alone_are_named(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((160, 120), 2).save(photos / "in_colour.png")
+    result = run(photos, "--out", tmp_path / "out", "--model", tiny_model)
+    assert result.exit_code == 0
+    assert "skipped: in_colour.png: in colour already; --color-input recolor" in result.stderr
+    assert "in_colour.png" not in run(photos, "--out", tmp_path / "q", "--model", tiny_model, "-q").stderr

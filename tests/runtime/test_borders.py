@@ -125,9 +125,40 @@ def textured() -> Array:
     return on_page(photo(), 0.5, noise=0.2)
 
 
-@pytest.mark.parametrize("make", [photo, sea, night, product, cross, tabs, faint_step, textured])
+@pytest.mark.parametrize("make", [photo, sea, faint_step, textured])
 def test_photos_without_a_certain_margin_are_left_alone(make: Callable[[], Array]) -> None:
     assert (border_weight(make()) == 1).all()
+
+
+@pytest.mark.parametrize(("make", "ground"), [(night, 0.02), (product, 0.98), (cross, 0.97), (tabs, 0.97)])
+def test_a_plain_ground_on_all_sides_is_neutral_and_what_stands_on_it_is_not(
+    make: Callable[[], Array], ground: float
+) -> None:
+    picture = make()
+    weight = border_weight(picture)
+    like = (np.abs(picture - ground) < 0.03).astype(np.uint8)
+    deep_in_ground, off_ground = (cv2.erode(mask, np.ones((7, 7), np.uint8)) > 0 for mask in (like, 1 - like))
+    assert weight[deep_in_ground].mean() < 0.02
+    assert (weight[off_ground] == 1).all()
+
+
+@pytest.mark.parametrize("tone", [0.08, 0.47, 0.92])
+@pytest.mark.parametrize("angles", [(0.0, 0.0), (8.0, -12.0), (25.0, 0.0)])
+def test_a_page_with_several_photos_is_neutral_between_them(angles: tuple[float, float], tone: float) -> None:
+    page = np.full((280, 420), tone, np.float32)
+    covered = np.zeros(page.shape, np.uint8)
+    for number, angle in enumerate(angles):
+        small = cv2.resize(photo(number), (130, 95), interpolation=cv2.INTER_AREA)
+        move = cv2.getRotationMatrix2D((65, 47), angle, 1.0)
+        move[:, 2] += (40 + 200 * number, 90)
+        turned = cv2.warpAffine(small, move, (420, 280), flags=cv2.INTER_LINEAR)
+        there = cv2.warpAffine(np.full(small.shape, 255, np.uint8), move, (420, 280), flags=cv2.INTER_NEAREST) > 0
+        page[there], covered[there] = turned[there], 1
+    page += np.random.default_rng(3).normal(0, 0.008, page.shape).astype(np.float32)
+    weight = border_weight(np.clip(page, 0, 1))
+    inside, outside = (cv2.erode(mask, np.ones((9, 9), np.uint8)) > 0 for mask in (covered, 1 - covered))
+    assert weight[outside].mean() < 0.03
+    assert weight[inside].mean() > 0.97
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 5), (40, 40)])

@@ -31,6 +31,13 @@ def test_the_mark_takes_the_corner_that_has_room_for_colour() -> None:
     assert not painted[200:].any()
 
 
+def test_a_white_border_is_no_place_for_the_mark() -> None:
+    luma = np.full((400, 600), 255, np.uint8)
+    luma[120:280, 150:450] = 128
+    painted = np.abs(marked(np.zeros((40, 60, 2), np.float32), luma, 1)).max(-1) > 0.1
+    assert painted[120:280, 150:450].sum() > 0.8 * painted.sum() > 0
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (40, 60)])
 def test_small_photos_can_be_marked(shape: tuple[int, int]) -> None:
     out = marked(np.zeros((*shape, 2), np.float32), scene(*shape), 1)

@@ -161,3 +161,26 @@ def test_black_white_and_the_noise_of_dark_pictures_are_neutral() -> None:
     for level in (0, 255):
         assert kind_of(np.full((100, 150, 3), level, np.uint8)) == "gray"
     assert kind_of(scanned(np.full((300, 400, 3), 0.03), 0)) == "gray"
+
+
+@pytest.mark.parametrize("mount", [(120, 84, 52), (240, 232, 215), (40, 70, 60), (200, 170, 150)])
+@pytest.mark.parametrize("photos", [1, 2])
+def test_a_gray_photo_on_a_coloured_mount_is_not_in_colour(mount: tuple[int, int, int], photos: int) -> None:
+    rng = np.random.default_rng(5)
+    page = np.empty((300, 460, 3), np.float32)
+    page[:] = mount
+    for number in range(photos):
+        coarse = rng.uniform(20, 235, (6, 7)).astype(np.float32)
+        gray = np.clip(cv2.resize(coarse, (170, 200), interpolation=cv2.INTER_CUBIC), 0, 255)
+        left = 30 + 220 * number
+        page[50:250, left : left + 170] = gray[..., None]
+    page += rng.normal(0, 1.5, page.shape).astype(np.float32)
+    assert kind_of(np.clip(page, 0, 255).astype(np.uint8)) in ("gray", "tinted")
+
+
+def test_a_colour_photo_on_a_white_mount_is_in_colour() -> None:
+    rng = np.random.default_rng(6)
+    page = np.full((300, 460, 3), 246, np.float32)
+    coarse = rng.uniform(20, 235, (6, 7, 3)).astype(np.float32)
+    page[40:260, 60:400] = cv2.resize(coarse, (340, 220), interpolation=cv2.INTER_CUBIC)
+    assert kind_of(np.clip(page, 0, 255).astype(np.uint8)) == "colour"

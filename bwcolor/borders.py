@@ -83,8 +83,8 @@ def _has_gaps(other: NDArray[np.bool_]) -> bool:
 
 def _page_around(other: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """Where a page shows that lies around the photos on all four sides, whatever their number and angle; None without
-    one. other: (h, w), True where a pixel is unlike the page. A studio's plain backdrop counts as page on the few photos
-    whose four sides it fills, and is neutral then."""
+    one. other: (h, w), True where a pixel is unlike the page. A studio's plain backdrop counts as page where it fills
+    all four sides, and is neutral then."""
     down, across = (max(1, round(side * RING)) for side in other.shape)
     strips = (other[:down], other[-down:], other[:, :across], other[:, -across:])
     if max(float(strip.mean()) for strip in strips) > 1 - FOUR_SIDES:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -23,26 +24,28 @@ def commit(content: bytes, target: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def committed(target: Path, overwrite: bool, times: tuple[int, int] | None = None) -> Iterator[BinaryIO]:
+def committed(
+    target: Path, overwrite: bool, times: tuple[int, int] | None = None, mode: int = 0o777
+) -> Iterator[BinaryIO]:
     """A new file to write and to read, which becomes `target` when the block ends well, and vanishes otherwise.
 
     Written to a temporary sibling, flushed to disk, then linked to its name. With `overwrite` it
-    replaces what is there. times: of last access and change in nanoseconds, for the file to have. Raises PhotoError
-    when the name is taken, FolderError when the folder can't be written or the disk is full.
+    replaces what is there. times: of last access and change in nanoseconds, for the file to have. mode: the
+    original's permission bits, which nobody gets more of; the owner may always read and write. Raises PhotoError
+    when the name is taken or what has it can't be replaced, FolderError when the folder can't be written or the disk is
+    full. An OSError of the block counts as one of writing: what reads files there must raise PhotoError.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _temporary(target.parent) as part:
             with part.open("x+b") as out:
+                _restrict(part, mode)
                 yield out
                 out.flush()
                 os.fsync(out.fileno())
             if times is not None:
                 os.utime(part, ns=times)
-            if overwrite:
-                part.replace(target)
-            else:
-                _link(part, target)
+            _put_in_place(part, target, overwrite)
         _sync_folder(target.parent)
     except FileExistsError as error:
         if not target.parent.is_dir():
@@ -66,6 +69,35 @@ def _temporary(folder: Path) -> Iterator[Path]:
         yield part
     finally:
         part.unlink(missing_ok=True)
+
+
+def _restrict(part: Path, mode: int) -> None:
+    """Takes the permissions away that `mode` does not have."""
+    if os.name == "nt":
+        return
+    current = stat.S_IMODE(part.stat().st_mode)
+    wanted = current & mode | stat.S_IRUSR | stat.S_IWUSR
+    if wanted != current:
+        try:
+            part.chmod(wanted)
+        except OSError as error:  # a disk without permissions, such as FAT
+            if error.errno not in {*NOT_SUPPORTED, errno.EPERM}:
+                raise
+
+
+def _put_in_place(part: Path, target: Path, overwrite: bool) -> None:
+    try:
+        if overwrite:
+            part.replace(target)
+        else:
+            _link(part, target)
+    except PermissionError as error:
+        if target.is_dir() or not os.access(target.parent, os.W_OK):
+            raise
+        # The folder took the new file, so that it is what lies there: on Windows, read-only or open elsewhere.
+        raise PhotoError(
+            f"{target} can't be replaced ({error.strerror}): it may be read-only or open in another program"
+        ) from error
 
 
 def _link(part: Path, target: Path) -> None:

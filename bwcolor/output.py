@@ -17,13 +17,24 @@ from PIL import Image
 
 from bwcolor.chroma import enlarged_strips, reduced_to
 from bwcolor.color import Array, chroma_limit, compose
+from bwcolor.embed import (
+    for_pillow,
+    lost_in_tiff,
+    lost_of_native,
+    put_into_jpeg,
+    put_into_png,
+    resolutions,
+    tiff_tags,
+    xmp_of,
+)
 from bwcolor.errors import PhotoError
 from bwcolor.formats.decoders import Pixels, to_eight_bits
-from bwcolor.formats.header import Format, Header
-from bwcolor.formats.jpeg import APP0, GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
+from bwcolor.formats.header import Format, Header, reason
+from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
 from bwcolor.formats.tiffpages import PageLayout, page_layout, tiff_page_pixels
 from bwcolor.formats.tifftags import write_tags
-from bwcolor.metadata import Metadata, for_pillow, lost_in_tiff, put_into_jpeg, put_into_png, resolutions, tiff_tags
+from bwcolor.formats.xmp import read_label
+from bwcolor.metadata import Metadata, read_metadata
 from bwcolor.options import Sampling
 from bwcolor.photo import Photo, Scan
 from bwcolor.turning import upright
@@ -77,7 +88,7 @@ def output_format(header: Header, wanted: Format | None, eight_bit: bool) -> For
     """What a photo is written as; PhotoError when the wanted format can't hold its depth or its pages."""
     deep = header.deep and not eight_bit
     if wanted not in (None, "tiff") and header.pages > 1:
-        raise PhotoError(f"has {header.pages} pages, which only TIFF can hold; leave out --format {wanted}")
+        raise PhotoError(f"has {header.pages} pages, which only TIFF can hold; choose --format tiff or another --out")
     if wanted is None:
         if header.format in WRITABLE and (not deep or header.format in DEEP_FORMATS):
             return header.format
@@ -95,19 +106,15 @@ def encode(scan: Scan, pages: Iterator[Page], coding: Coding, out: BinaryIO) -> 
 
     Raises PhotoError when the format can't hold the photo.
     """
+    behind = f"pictures behind the first of a {scan.header.format.upper()} left out"
+    lost = (behind,) if scan.header.frames > 1 else ()
     if coding.format == "tiff":
-        return _write_tiff(scan, pages, out)
+        return (*_write_tiff(scan, pages, out), *lost)
     page = next(pages)
-    lost: tuple[str, ...] = ()
     metadata = page.metadata
     if coding.format != scan.header.format:
-        if any(part[4:8] in (b"tEXt", b"zTXt", b"iTXt") for part in metadata.native):
-            lost = ("texts of the PNG left out",)
-        if scan.header.format == "jpeg" and any(part[1] != APP0 for part in metadata.native):
-            lost = ("application segments of the JPEG left out",)
+        lost = (*lost_of_native(metadata), *lost)
         metadata = replace(metadata, native=())
-    if scan.header.frames > 1:
-        lost = (*lost, f"pictures behind the first of a {scan.header.format.upper()} left out")
     assert page.chroma is not None
     with _told_as(coding.format):
         content, more = ENCODERS[coding.format](scan, page.photo, page.chroma, metadata, coding)
@@ -126,6 +133,17 @@ def _told_as(form: Format) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PhotoError(f"can't be written as {form.upper()} ({error})") from error
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Around what reads the source, whose errors must not look like those of writing the output."""
+    try:
+        yield
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:  # parsers raise whatever they like on damaged data
+        raise PhotoError(reason(error)) from error
 
 
 Encoded = tuple[list[bytes | memoryview], tuple[str, ...]]  # a file in pieces, and what had no place in it, in words
@@ -232,8 +250,18 @@ def _encode_bmp(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, cod
     across, down = (round(dots / INCH) for dots in next(iter(resolutions(metadata)), SCREEN))
     turned = photo.orientation in (5, 6, 7, 8)
     struct.pack_into("<ii", content, BMP_RESOLUTION, *((down, across) if turned else (across, down)))
-    held = (metadata.exif, metadata.icc, metadata.photoshop, metadata.comments, metadata.tags)
-    return [bytes(content)], ("metadata left out: BMP has no place for it",) if any(held) else ()
+    return [bytes(content)], _lost_in_bmp(scan, metadata)
+
+
+def _lost_in_bmp(scan: Scan, metadata: Metadata) -> tuple[str, ...]:
+    """The label is told apart from the source's own metadata; both are in one packet of XMP."""
+    told = xmp_of(read_metadata(scan)[0])
+    held = (metadata.exif, told, metadata.icc, metadata.photoshop, metadata.comments, metadata.tags)
+    lost = ("metadata left out: BMP has no place for it",) if any(held) else ()
+    packet = xmp_of(metadata)
+    if packet is not None and read_label(packet) is not None:
+        lost = (*lost, "label left out: BMP has no place for it")
+    return lost
 
 
 def _with_opencv(photo: Photo, chroma: Array, extension: str, settings: list[int], orientation: int = 1) -> bytes:
@@ -258,7 +286,8 @@ def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, 
     tags, lost = [], []
     with tifffile.TiffWriter(out, bigtiff=big, byteorder="<") as writer:
         for number, page in enumerate(pages):
-            layout = page_layout(scan.file, number) if scan.header.format == "tiff" else None
+            with _reading():
+                layout = page_layout(scan.file, number) if scan.header.format == "tiff" else None
             with _told_as("tiff"):
                 _write_page(writer, scan, number, page, layout)
             tags.append(tiff_tags(page.metadata))
@@ -271,8 +300,9 @@ def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page
     photo = page.photo
     channels = 3 if photo.alpha is None else 4
     if page.chroma is None:
-        whole = tiff_page_pixels(scan.file, number)
-        whole = whole if whole.dtype == photo.luma.dtype else to_eight_bits(whole)
+        with _reading():
+            whole = tiff_page_pixels(scan.file, number)
+        whole = whole if whole.dtype == photo.luma.dtype else rounded_to_eight_bits(whole)
         strips: Iterator[Pixels] = (whole[top : top + STRIP_ROWS] for top in range(0, len(whole), STRIP_ROWS))
     else:
         strips = composed_strips(photo.luma, photo.alpha, page.chroma)
@@ -286,7 +316,7 @@ def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page
         extrasamples=["unassalpha"] if channels == 4 else None,
         compression=compression,
         predictor=compression is not None,
-        subfiletype=1 if layout is not None and layout.reduced else 0,
+        subfiletype=layout.kind if layout is not None else 0,
         iccprofile=page.metadata.icc,
         software=False,
         metadata=None,
@@ -309,6 +339,14 @@ def small_picture(photo: Photo, chroma: Array) -> bytes:
     out = io.BytesIO()
     Image.fromarray(compose_pixels(eight, None, reduced_to(chroma, rows, columns))).save(out, "JPEG", quality=80)
     return out.getvalue()
+
+
+def rounded_to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """Values of 16 bits in an output of 8: the nearest ones. uint8 stays as it is."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(pixels, np.uint8)
+    nearest = ((np.arange(65_536, dtype=np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
+    return nearest[pixels]
 
 
 def compose_pixels(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Pixels:

@@ -17,10 +17,13 @@ from bwcolor.errors import PhotoError
 from bwcolor.formats import exif, jp2
 from bwcolor.formats.decoders import DECODE, Decoded, Pixels
 from bwcolor.formats.header import EMPTY, Format, Header, header_of, pillow_formats, reason
+from bwcolor.formats.jpeg import APP1, SOI, SOS, segments
 from bwcolor.formats.tiffpages import decode_tiff_page
 from bwcolor.tint import Kind, kind_of
 
 ANIMATED: frozenset[Format] = frozenset({"webp", "png", "avif"})  # kinds whose further frames would be lost
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_DESCRIBES = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})  # chunks that can hold an orientation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,17 +55,17 @@ class Scan:
         """Decodes a page; raises PhotoError when it is damaged or of a kind that can't be decoded."""
         try:
             decoded, orientation = self._decode(page)
-            seen = decoded.seen
-            return Photo(decoded.luma, decoded.alpha, orientation, "gray" if seen is None else kind_of(seen))
         except PhotoError:
             raise
         except Exception as error:  # decoders raise whatever they like on damaged data
             raise PhotoError(reason(error)) from error
+        kind: Kind = "gray" if decoded.seen is None else kind_of(decoded.seen)
+        return Photo(decoded.luma, decoded.alpha, orientation, kind)
 
     def read(self) -> bytes:
         """The whole file, read anew each time, so that nobody has to hold it."""
-        self.file.seek(0)
         try:
+            self.file.seek(0)
             return self.file.read()
         except OSError as error:
             raise PhotoError(f"can't be read ({error.strerror})") from error
@@ -74,8 +77,11 @@ class Scan:
 
     def sha256(self) -> str:
         """Of the whole file, in hex."""
-        self.file.seek(0)
-        return hashlib.file_digest(cast(io.BytesIO, self.file), "sha256").hexdigest()
+        try:
+            self.file.seek(0)
+            return hashlib.file_digest(cast(io.BytesIO, self.file), "sha256").hexdigest()
+        except OSError as error:
+            raise PhotoError(f"can't be read ({error.strerror})") from error
 
     def _decode(self, page: int) -> tuple[Decoded, int]:
         if self.header.format == "tiff":
@@ -158,9 +164,11 @@ def _open(source: bytes) -> Image.Image:
 
 def stored_orientation(source: bytes) -> int:
     """EXIF's orientation of a file that is not a TIFF; 1 where there is none or it is damaged."""
+    if source.startswith(PNG_START) and not PNG_DESCRIBES & set(_png_chunks(source)):
+        return 1  # Pillow would decode it to see what lies behind the pixels
     with _open_or_none(source) as image:
         if image is None:
-            return 1
+            return _jpeg_orientation(source) if source.startswith(SOI) else 1
         if image.format == "JPEG2000":  # whose boxes Pillow passes over
             return exif.orientation(jp2.described(source).get("exif", b""))
         if image.format == "PNG":
@@ -170,6 +178,21 @@ def stored_orientation(source: bytes) -> int:
         except Exception:  # damaged EXIF does not make the picture unreadable; it is carried over as it is
             return 1
         return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _jpeg_orientation(source: bytes) -> int:
+    for part in segments(source, until=SOS):
+        if part.marker == APP1 and part.head[4:10] == b"Exif\0\0":
+            return exif.orientation(part.head[10:])
+    return 1
+
+
+def _png_chunks(source: bytes) -> Iterator[bytes]:
+    """Types of a PNG's chunks (PNG specification, 5.3)."""
+    position = len(PNG_START)
+    while position + 12 <= len(source):
+        yield source[position + 4 : position + 8]
+        position += 12 + int.from_bytes(source[position : position + 4], "big")
 
 
 @contextmanager

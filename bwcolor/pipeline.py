@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +12,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 import cv2
-import numpy as np
 
 from bwcolor import __version__
 from bwcolor.chroma import predict_chroma
@@ -23,7 +21,7 @@ from bwcolor.formats.xmp import Label
 from bwcolor.mark import marked
 from bwcolor.metadata import has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
-from bwcolor.output import Coding, Page, encode, output_format, small_picture
+from bwcolor.output import Coding, Page, encode, output_format, rounded_to_eight_bits, small_picture
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
 from bwcolor.report import Outcome
@@ -91,7 +89,7 @@ def colorize_photo(job: Job, model: Model, options: ColorizeOptions, budget: "Pi
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
             pages = _pages(scan, first, own_colours, model, options)
             coding = Coding(form, options.sampling, options.chroma_quality)
-            with committed(job.target, options.overwrite, scan.times) as out:
+            with committed(job.target, options.overwrite, scan.times, _mode(scan)) as out:
                 notes = encode(scan, pages, coding, out)
                 scan.must_be_unchanged()
     except MemoryError:
@@ -112,17 +110,13 @@ def _left_alone(job: Job, scan: Scan, options: ColorizeOptions) -> Outcome:
     """What becomes of a photo that is in colour already, under color_input skip and copy."""
     if options.color_input == "skip":
         return Outcome(job, "skipped", COLOUR, unexpected=True)
-    target = job.target
-    if job.format != scan.header.format:  # then the target is named for another format: scan.gif.png
-        bare, ending = target.with_suffix(""), job.source.suffix
-        target = bare if bare.suffix.lower() == ending.lower() else target.with_suffix(ending)
+    target = job.copy
     if target.exists() and target.samefile(job.source):
         raise PhotoError(f"in colour already; a copy as {target.name} would replace the photo itself")
     if not options.overwrite and os.path.lexists(target):
         return Outcome(job, "skipped", EXISTS)
-    with committed(target, options.overwrite, scan.times) as out:
-        scan.file.seek(0)
-        shutil.copyfileobj(scan.file, out)
+    with committed(target, options.overwrite, scan.times, _mode(scan)) as out:
+        out.write(scan.read())
         scan.must_be_unchanged()
     return Outcome(job, "done", notes=("in colour already: copied as they are",))
 
@@ -146,13 +140,13 @@ def _pages(scan: Scan, first: Photo, own_colours: set[int], model: Model, option
         yield Page(photo, chroma, in_colour(metadata, label, preview))
 
 
+def _mode(scan: Scan) -> int:
+    return os.fstat(scan.file.fileno()).st_mode
+
+
 def _in_eight_bits(photo: Photo) -> Photo:
-    if photo.luma.dtype == np.uint8:
-        return photo
-    luma, alpha = (None if plane is None else ((plane.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-                   for plane in (photo.luma, photo.alpha))  # fmt: skip
-    assert luma is not None
-    return replace(photo, luma=luma, alpha=alpha)
+    alpha = None if photo.alpha is None else rounded_to_eight_bits(photo.alpha)
+    return replace(photo, luma=rounded_to_eight_bits(photo.luma), alpha=alpha)
 
 
 def _label(scan: Scan, model: Model, options: ColorizeOptions) -> Label:

@@ -4,6 +4,7 @@ import functools
 import os
 import stat
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from bwcolor.output import WRITABLE, output_format
 
 # Pictures that a user may expect to be colorized: named, not passed over in silence.
 OTHER_PICTURES = frozenset({
-    ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".tga", ".pcx", ".ppm", ".pgm",
+    ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".psb", ".psp", ".tga", ".pcx",
+    ".ppm", ".pgm", ".pbm", ".hif", ".jpf", ".jpc", ".jp2k", ".exr", ".dcm", ".xcf", ".svg", ".pdf",
 })  # fmt: skip
 # How an output may be called so that its format is that of the name.
 NAMED_FORMATS: dict[str, Format] = {
@@ -26,11 +28,17 @@ NAMED_FORMATS: dict[str, Format] = {
 @dataclass(frozen=True, slots=True)
 class Job:
     """One photo to colorize: source is read, target is written. format: of the target, or None while nobody has
-    looked into the source."""
+    looked into the source. copy: the name under which the photo itself would be copied, if it is in colour already;
+    target's where none is given."""
 
     source: Path
     target: Path
     format: Format | None = None
+    copy: Path = Path()
+
+    def __post_init__(self) -> None:
+        if self.copy == Path():
+            object.__setattr__(self, "copy", self.target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +53,13 @@ class LeftOut:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file. single: the
-    photo, when it is just one that was named."""
+    photo, when it is just one that was named. named: whether the user said how its output is called."""
 
     jobs: list[Job]
     left_out: list[LeftOut]
     out: Path
     single: Path | None = None
+    named: bool = False
 
 
 def find_jobs(photos: Path, out: Path | None, overwrite: bool = False) -> Plan:
@@ -81,17 +90,20 @@ def find_jobs(photos: Path, out: Path | None, overwrite: bool = False) -> Plan:
         others = f" Left out: {left_out[0].path.name} {left_out[0].reason}" if left_out else ""
         others += f", and {len(left_out) - 1} more." if len(left_out) > 1 else ""
         raise NoPhotosError(f"{photos}: no photos found. Known kinds: {known}.{others}")
-    jobs, doubles = _one_output_each([Job(path, out / path.relative_to(photos)) for path in files], out)
-    _refuse_replacing(jobs)
-    return Plan(jobs, left_out + doubles, out)
+    jobs, doubles = _one_output_each([Job(path, out / path.relative_to(photos)) for path in files], out, False)
+    plan = Plan(jobs, left_out + doubles, out)
+    _refuse_replacing(plan, False)
+    return plan
 
 
 def settle(plan: Plan, options: ColorizeOptions) -> Plan:
     """Looks into each photo's header: what it is written as and how that is called; what is too large is left out.
 
     An output of another format gets a second ending (scan.gif.png), so that no two photos ever share one. What can't
-    be read stays in the plan: its own failure will tell why.
+    be read stays in the plan: its own failure will tell why. Raises UsageError when an output would then replace one
+    of the photos, or is to be of another format than its name says.
     """
+    _refuse_other_ending(plan, options)
     jobs, left_out = [], list(plan.left_out)
     for job in plan.jobs:
         try:
@@ -113,10 +125,28 @@ def settle(plan: Plan, options: ColorizeOptions) -> Plan:
             continue
         own_name = form == header.format or (differs and named == form)
         target = job.target if own_name else job.target.with_name(job.target.name + WRITABLE[form])
-        jobs.append(Job(job.source, target, form))
-    jobs, doubles = _one_output_each(jobs, plan.out)
+        jobs.append(Job(job.source, target, form, target if form == header.format else _as_source(target, job.source)))
+    copies = options.color_input == "copy"
+    jobs, doubles = _one_output_each(jobs, plan.out, copies)
     out = jobs[0].target if len(jobs) == 1 and jobs[0].source == plan.single else plan.out
-    return Plan(jobs, left_out + doubles, out, plan.single)
+    settled = Plan(jobs, left_out + doubles, out, plan.single, plan.named)
+    _refuse_replacing(settled, copies)
+    return settled
+
+
+def _refuse_other_ending(plan: Plan, options: ColorizeOptions) -> None:
+    named = NAMED_FORMATS.get(plan.out.suffix.lower()) if plan.named else None
+    if named and options.format and named != options.format:
+        raise UsageError(
+            f"--out {plan.out.name} is a name for {named.upper()}, and --format asks for {options.format.upper()}."
+            " Leave one of them out, or make them agree."
+        )
+
+
+def _as_source(target: Path, source: Path) -> Path:
+    """The name of an output of another format -> that of one of the source's own: scan.gif.png -> scan.gif."""
+    bare, ending = target.with_suffix(""), source.suffix
+    return bare if bare.suffix.lower() == ending.lower() else target.with_suffix(ending)
 
 
 def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | None]]:
@@ -137,21 +167,28 @@ def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | N
     return pairs
 
 
-def _refuse_replacing(jobs: list[Job]) -> None:
-    """Raises UsageError where links or nested folders let an output fall on one of the photos."""
-    real = functools.cache(os.path.realpath)
-    photos = {(real(job.source.parent), job.source.name) for job in jobs}
-    for job in jobs:
-        if (real(job.target.parent), job.target.name) in photos:
-            raise UsageError(f"{job.target}: this output would replace one of your originals. Choose another --out.")
+def _refuse_replacing(plan: Plan, copies: bool) -> None:
+    """Raises UsageError where links or nested folders let an output fall on one of the photos, done or left out.
+
+    copies: whether photos may be copied. A copy that falls on its own photo is told when it comes to that.
+    """
+    real, fold = functools.cache(lambda folder: Path(os.path.realpath(folder))), _folding(plan.out)
+    sources = [job.source for job in plan.jobs] + [left.path for left in plan.left_out]
+    photos = {fold(str(real(path.parent) / path.name)): path for path in sources}
+    for job in plan.jobs:
+        for target in dict.fromkeys((job.target, job.copy) if copies else (job.target,)):
+            hit = photos.get(fold(str(real(target.parent) / target.name)))
+            if hit is not None and (hit != job.source or target == job.target):
+                raise UsageError(f"{target}: this output would replace one of your originals. Choose another --out.")
 
 
 def _single(photo: Path, out: Path | None) -> Plan:
     if photo.suffix.lower() not in EXTENSIONS:
         raise NoPhotosError(f"{photo}: not a kind of photo that can be read ({', '.join(sorted(EXTENSIONS))}).")
+    named = out is not None and not out.is_dir() and out.suffix.lower() in EXTENSIONS
     if out is None:
         target = photo.with_name(f"{photo.stem}_colored{photo.suffix}")
-    elif out.is_dir() or out.suffix.lower() not in EXTENSIONS:
+    elif not named:
         target = Path(os.path.abspath(out)) / photo.name
     else:
         target = Path(os.path.abspath(out))
@@ -159,7 +196,7 @@ def _single(photo: Path, out: Path | None) -> Plan:
             raise UsageError(f"--out {out}: outputs can be {', '.join(sorted(NAMED_FORMATS))}.")
     if target.exists() and target.samefile(photo):
         raise UsageError(f"--out {target} is the input itself: the output would replace your original.")
-    return Plan([Job(photo, target)], [], target, photo)
+    return Plan([Job(photo, target)], [], target, photo, named)
 
 
 def _walk(photos: Path, out: Path) -> tuple[list[Path], list[LeftOut]]:
@@ -214,18 +251,29 @@ def _why_not(entry: os.DirEntry[str]) -> str:
     return ""
 
 
-def _one_output_each(jobs: list[Job], out: Path) -> tuple[list[Job], list[LeftOut]]:
-    """Leaves out photos whose output's name is, or the disk takes for, another's: `a.jpg` beside `A.JPG`."""
-    same = _ignores_case(out)
-    kept: dict[str, Job] = {}
-    left_out = []
+def _one_output_each(jobs: list[Job], out: Path, copies: bool) -> tuple[list[Job], list[LeftOut]]:
+    """Leaves out photos whose output's name is, or the disk takes for, another's: `a.jpg` beside `A.JPG`.
+
+    copies: whether photos may be copied, so that the names of copies count too.
+    """
+    fold = _folding(out)
+    taken: dict[str, Job] = {}
+    kept, left_out = [], []
     for job in jobs:
-        name = str(job.target)
-        first = kept.setdefault(unicodedata.normalize("NFC", name).casefold() if same else name, job)
-        if first is not job:
+        names = [fold(str(path)) for path in ((job.target, job.copy) if copies else (job.target,))]
+        first = next((taken[name] for name in names if name in taken), None)
+        if first is None:
+            taken |= dict.fromkeys(names, job)
+            kept.append(job)
+        else:
             reason = f"its output would replace that of {first.source.name}; rename one of them"
             left_out.append(LeftOut(job.source, reason, failed=True))
-    return list(kept.values()), left_out
+    return kept, left_out
+
+
+def _folding(out: Path) -> Callable[[str], str]:
+    """What makes names the same that the disk of `out` takes for the same."""
+    return (lambda name: unicodedata.normalize("NFC", name).casefold()) if _ignores_case(out) else str
 
 
 def _ignores_case(out: Path) -> bool:

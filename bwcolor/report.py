@@ -11,8 +11,8 @@ State = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One photo's end. reason: why it was skipped or failed. notes: what its output lacks. unexpected: whether a skipped
-    photo is worth a line of its own."""
+    """One photo's end. reason: why it was skipped or failed. notes: what its output lacks. unexpected: whether a
+    skipped photo is worth a line of its own."""
 
     job: Job
     state: State

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags
 
+from bwcolor.embed import exif_of, image_resources_of, resolutions, xmp_of
 from bwcolor.errors import PhotoError
 from bwcolor.formats import xmp as packets
 from bwcolor.formats.decoders import Pixels
@@ -23,16 +24,7 @@ from bwcolor.formats.icc import gray_to_rgb
 from bwcolor.formats.jpeg import carried_frame, luma_coding, luma_parts
 from bwcolor.formats.photoshop import IPTC, PREVIEWS, resources_in
 from bwcolor.formats.tifftags import GPS, NARROWER, Tag
-from bwcolor.metadata import (
-    PHOTOSHOP_TAG,
-    XMP_TAG,
-    Metadata,
-    exif_of,
-    image_resources_of,
-    read_metadata,
-    resolutions,
-    tells_shape,
-)
+from bwcolor.metadata import PHOTOSHOP_TAG, XMP_TAG, Metadata, read_metadata, tells_shape
 from bwcolor.output import is_lossless_webp
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.turning import upright
@@ -46,7 +38,7 @@ SAME_DOTS = 0.005  # of the resolution: PNG and BMP have whole dots per metre
 WHOLE_DOTS = 0.51  # JPEG has whole dots per inch
 NO_LABEL: frozenset[Format] = frozenset({"bmp"})  # formats without a place for it
 RESOLUTION_PARTS = (b"JFIF\0", b"pHYs")  # of JPEG and PNG: resolutions are compared by value
-ONLY_PNG = (b"gAMA", b"cHRM", b"sRGB", b"tIME")
+ONLY_PNG = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tIME")
 SHORT, LONG = 3, 4  # TIFF field types
 NOBODY = packets.Label("", "", "", "", "")
 
@@ -79,12 +71,6 @@ def verify_photo(output: Path, original: Path | None, max_pixels: int, label: bo
         raise
     except Exception as error:  # parsers raise whatever they like on damaged data
         raise PhotoError(reason(error)) from error
-
-
-def recovered(output: Path, max_pixels: int) -> Pixels:
-    """The monochrome that a colour file holds: BT.601 luma of its first page, (h, w), as stored, uint8 or uint16."""
-    with open_scan(output, max_pixels) as scan:
-        return scan.photo().luma
 
 
 def in_colour_already(original: Path, max_pixels: int) -> bool:
@@ -125,11 +111,12 @@ def _compared(made: Scan, ours: list[Metadata], original: Scan, label: bool) -> 
     if made.header.pages != pages:
         return [*checks, Check("pages", False, f"{made.header.pages}, the original has {pages}"), times]
     theirs = read_metadata(original)
+    found: list[tuple[Check, Check]] = []
     for page in range(pages):
-        found = [_check_brightness(made, original, page), _check_metadata(made, original, ours[page], theirs[page])]
-        where = f"page {page + 1}: " if pages > 1 else ""
-        checks += [Check(check.name, check.ok, where + check.words) for check in found]
-    return [*_merged(checks), times]
+        found.append((
+            _check_brightness(made, original, page), _check_metadata(made, original, ours[page], theirs[page])
+        ))  # fmt: skip
+    return [*checks, *(_merged(list(of_pages)) for of_pages in zip(*found, strict=True)), times]
 
 
 def _without_original() -> list[Check]:
@@ -137,14 +124,17 @@ def _without_original() -> list[Check]:
     return [Check("brightness", None, words), Check("metadata", None, words)]
 
 
-def _merged(checks: list[Check]) -> list[Check]:
-    """One check of a name for all pages: the worst of them."""
+def _merged(checks: list[Check]) -> Check:
+    """One check for those of all pages: the worst of them, or what is said of all."""
+    if len(checks) == 1:
+        return checks[0]
     badness = {True: 0, None: 1, False: 2}
-    worst: dict[str, Check] = {}
-    for check in checks:
-        if check.name not in worst or badness[check.ok] > badness[worst[check.name].ok]:
-            worst[check.name] = check
-    return list(worst.values())
+    number, worst = max(enumerate(checks, 1), key=lambda at: (badness[at[1].ok], -at[0]))
+    if worst.ok is not True:
+        return Check(worst.name, worst.ok, f"page {number}: {worst.words}")
+    said = list(dict.fromkeys(check.words for check in checks))
+    words = " or ".join(said[:2]) + (" or the like" if len(said) > 2 else "")
+    return Check(worst.name, True, f"all {len(checks)} pages: {words}")
 
 
 def _check_times(made: Scan, original: Scan) -> Check:
@@ -157,7 +147,7 @@ def _check_times(made: Scan, original: Scan) -> Check:
 
 
 def _check_label(made: Scan, ours: list[Metadata], original: Scan | None, wanted: bool) -> Check:
-    found = [_xmp(page) for page in ours]  # pages that were in colour already have none
+    found = [xmp_of(page) for page in ours]  # pages that were in colour already have none
     label = next((label for packet in found if packet and (label := packets.read_label(packet))), None)
     if label is None:
         if made.header.format in NO_LABEL:
@@ -168,10 +158,6 @@ def _check_label(made: Scan, ours: list[Metadata], original: Scan | None, wanted
     if original is not None and label.source_sha256 != original.sha256():
         return Check("label", False, f"{words}: made from another file (SHA-256 {label.source_sha256[:12]}…)")
     return Check("label", True, words)
-
-
-def _xmp(metadata: Metadata) -> bytes | None:
-    return next((tag.data for tag in metadata.tags if tag.code == XMP_TAG), metadata.xmp)
 
 
 def _check_brightness(made: Scan, original: Scan, page: int) -> Check:
@@ -244,9 +230,9 @@ def _lossless(scan: Scan) -> bool:
 
 def _check_metadata(made: Scan, original: Scan, ours: Metadata, theirs: Metadata) -> Check:
     missing = [*_different_tags(ours, theirs), *_different_resources(ours, theirs)]
-    packet = _xmp(theirs)
+    packet = xmp_of(theirs)
     readable = packet is not None and packets.labelled(packet, NOBODY)[1]
-    if packet is not None and readable and not _contains(_xmp(ours), packet):
+    if packet is not None and readable and not _contains(xmp_of(ours), packet):
         missing.append("XMP")
     missing += _different_profile(ours.icc, theirs.icc)
     wanted = resolutions(theirs)
@@ -261,7 +247,11 @@ def _check_metadata(made: Scan, original: Scan, ours: Metadata, theirs: Metadata
     if missing:
         return Check("metadata", False, f"differs or is missing: {', '.join(dict.fromkeys(missing))}")
     rest = "" if packet is None or readable else "; the original's XMP can't be read and was not compared"
-    return Check("metadata", True, f"EXIF, XMP, IPTC, comments, profile and resolution are the original's{rest}")
+    held = "comments, profile and resolution"
+    if theirs.icc is not None and ours.icc is None:  # expected, or it would be among what is missing
+        kind = "one for RGB or gray" if theirs.icc[16:20] != b"GRAY" else "one that can be made one for RGB"
+        held, rest = "comments and resolution", f"; the original's profile is not {kind} and was left out{rest}"
+    return Check("metadata", True, f"EXIF, XMP, IPTC, {held} are the original's{rest}")
 
 
 def _png_comments(metadata: Metadata) -> tuple[bytes, ...]:

@@ -37,6 +37,10 @@ def verify(
         from bwcolor.plan import find_jobs, originals_of
         from bwcolor.verify import verify_photo
 
+        if label is LabelChoice.VISIBLE:
+            raise UsageError(
+                "--label visible: a visible mark can't be verified. --label xmp looks for the label in the metadata."
+            )
         if original is not None:
             if not original.exists():
                 raise FolderError(f"{original}: no such file or folder.")

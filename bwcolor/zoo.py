@@ -29,8 +29,8 @@ from bwcolor.spec import ModelSpec
 # missing is an error, never replaced by one of another precision.
 BUNDLED: dict[str, dict[str, str]] = {"default": {"int8": "default-int8.onnx", "fp16": "default-fp16.onnx"}}
 SHA256 = {
-    "default-int8.onnx": "156a610e5ef3f4b0224bef33faf9233e87a519de2d2355a550f904e0b9f0b454",
-    "default-fp16.onnx": "0544002a0d30247532ba995f232cfcf88b62b121557c8f4b4a98116c51d321a6",
+    "default-int8.onnx": "892b08c58ff871a02b382588b5f42e1e0671b26591a9b10cee1e5e4461552dda",
+    "default-fp16.onnx": "1d55f1f83a0a8e608a8d55bd37092e8575340acb476cc4ced9ccbb955a7072ed",
 }
 MODEL_CARD = "README.md"
 

@@ -92,8 +92,14 @@ def test_outputs_made_without_a_label(photos: Path, tmp_path: Path, tiny_model: 
 def test_a_visible_mark_is_made_of_colour_alone(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
     marked = tmp_path / "marked"
     assert run(photos, "--out", marked, "--model", tiny_model, "--label", "visible").exit_code == 0
-    result = run("verify", marked, photos, "--label", "visible")
+    result = run("verify", marked, photos, "--label", "xmp")
     assert result.exit_code == 0, result.stdout
+
+
+def test_a_visible_mark_is_not_said_to_have_been_looked_for(photos: Path, out: Path) -> None:
+    result = run("verify", out, photos, "--label", "visible")
+    assert result.exit_code == 2
+    assert "a visible mark can't be verified" in result.stderr
 
 
 def test_an_output_without_its_original(photos: Path, out: Path) -> None:

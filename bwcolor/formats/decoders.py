@@ -1,7 +1,7 @@
 """Pixels of each format but TIFF: bytes in memory -> luma, alpha and a small picture of the colours."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,15 @@ from PIL import Image
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats.header import Format, Header, pillow_formats
-from bwcolor.formats.jpeg import APP14, SOS, segments
+from bwcolor.formats.jpeg import APP14, FRAMES, SOI, Segment, is_complete, segments
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
 SEEN_SIDE = 512  # px, longest side at which a photo's colours are looked at
+MORE = bytes.fromhex("5aa53cc3") * 64  # entropy-coded data, put behind a scan
 HARMLESS = "extraneous bytes before marker"  # what libjpeg says of padding between segments; pixels are whole
+# Pillow's modes that it turns into 8-bit RGB without loss; its 16 and 32-bit ones it would only cut off at 255.
+COLOUR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,24 +77,58 @@ def full_range(pixels: NDArray[Any], bits: int) -> Pixels:
 
 def decode_jpeg(source: bytes, header: Header) -> Decoded:
     """The luma that the file stores, not computed from RGB; strict, since libjpeg paints what is missing gray."""
+    parts = whole_parts(source)
     if header.deep:  # 12 bit, or lossless of up to 16
-        return from_pixels(full_range(imagecodecs.jpeg8_decode(source), header.bits))
-    before_scans = [(part.marker, part.head) for part in segments(source, until=SOS)]
-    components = next((part[9] for marker, part in before_scans if 0xC0 <= marker <= 0xCF and len(part) > 9), 1)
-    if components == 4 or any(marker == APP14 and part[15:16] == b"\0" for marker, part in before_scans):
-        return _decode_pillow(source, header)  # CMYK, and RGB that is stored as such
-    try:
-        luma = _simplejpeg(source, "GRAY", strict=True)
-    except ValueError as error:
-        if "rithmetic" in str(error) or "nsupported" in str(error):
-            return _decode_pillow(source, header)
-        if HARMLESS not in str(error):
-            raise PhotoError(f"damaged: {str(error).rstrip('.')}") from error
-        luma = _simplejpeg(source, "GRAY", strict=False)
-    if components == 1:
-        return Decoded(luma[..., 0], None, None)
-    seen = _simplejpeg(source, "RGB", strict=False, min_factor=1, min_width=SEEN_SIDE, min_height=SEEN_SIDE)
-    return Decoded(luma[..., 0], None, reduced(seen))
+        return from_pixels(full_range(_deep_jpeg(parts), header.bits))
+    components = next((part.head[9] for part in parts if part.marker in FRAMES), 1)
+    stored_rgb = any(part.marker == APP14 and part.head[15:16] == b"\0" for part in parts)
+    if components in (1, 3) and not stored_rgb:
+        luma = strictly_decoded(source, parts, "GRAY")
+        if luma is not None and components == 1:
+            return Decoded(luma[..., 0], None, None)
+        if luma is not None:
+            clean = _joined(parts)
+            seen = _simplejpeg(clean, "RGB", strict=False, min_factor=1, min_width=SEEN_SIDE, min_height=SEEN_SIDE)
+            return Decoded(luma[..., 0], None, reduced(seen))
+    else:  # CMYK, and RGB that is stored as such: only looked at, whether it is whole
+        strictly_decoded(source, parts, "CMYK" if components == 4 else "GRAY")
+    return _decode_pillow(_joined(parts), header)
+
+
+def _deep_jpeg(parts: Sequence[Segment]) -> Pixels:
+    """Values as stored. Its decoder does not tell what is missing; but then, more data would change the picture."""
+    pixels = np.asarray(imagecodecs.jpeg8_decode(_joined(parts)))
+    longer = [part._replace(data=memoryview(bytes(part.data) + MORE)) if part.data else part for part in parts]
+    if not np.array_equal(pixels, imagecodecs.jpeg8_decode(_joined(longer))):
+        raise PhotoError("is cut off, or damaged")
+    return pixels
+
+
+def whole_parts(source: bytes) -> list[Segment]:
+    """The segments of a JPEG; PhotoError when some of its scans or its end are missing."""
+    parts = list(segments(source))
+    if not is_complete(parts):
+        raise PhotoError("is cut off, or damaged")
+    return parts
+
+
+def strictly_decoded(source: bytes, parts: Sequence[Segment], space: str) -> NDArray[np.uint8] | None:
+    """Pixels of a JPEG; PhotoError when its scans are damaged. None for kinds that libjpeg-turbo's simple interface
+    does not know. parts: all of the file, used where padding between them stands in the way."""
+    for content, strict in ((source, True), (_joined(parts), True), (_joined(parts), False)):
+        try:
+            return _simplejpeg(content, space, strict=strict)
+        except ValueError as error:
+            if "rithmetic" in str(error) or "nsupported" in str(error):
+                return None
+            if HARMLESS not in str(error):
+                raise PhotoError(f"damaged: {str(error).rstrip('.')}") from error
+    return None
+
+
+def _joined(parts: Sequence[Segment]) -> bytes:
+    """The file again, without padding between its segments and what follows its end."""
+    return b"".join([SOI, *(piece for part in parts for piece in (part.head, part.data))])
 
 
 def _simplejpeg(source: bytes, space: str, **settings: Any) -> NDArray[np.uint8]:
@@ -146,6 +183,8 @@ def _decode_pillow(source: bytes, header: Header) -> Decoded:
             return from_pixels(np.asarray(image.convert("RGBA")))
         if image.mode in ("1", "L"):
             return from_pixels(np.asarray(image.convert("L")))
+        if image.mode not in COLOUR_MODES:
+            raise PhotoError(f"its kind of pixels ({image.mode}) can't be decoded; save it as 8-bit gray or RGB")
         return from_pixels(np.asarray(image.convert("RGB")))
 
 

@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from bwcolor.errors import PhotoError
+from bwcolor.formats import jp2
 from bwcolor.formats.jpeg import read_frame
 
 Format = Literal["jpeg", "png", "tiff", "webp", "bmp", "gif", "jp2", "avif", "heic"]
@@ -28,7 +29,7 @@ DECODERS: dict[str, Format] = {
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, both byte orders
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 MAX_PAGES = 1000  # of a TIFF
-HEAD = 1 << 16  # bytes at the start of a file in which boxes that tell the depth are looked for
+MAX_META = 1 << 26  # bytes of an AVIF's box of properties that are read
 EMPTY = "the file is empty"
 UNKNOWN = "not a picture that can be read, or damaged"
 NO_HEIC = 'HEIC needs the extra package pillow-heif: pip install "bwcolor[heic]"'
@@ -86,11 +87,9 @@ def header_of(file: BinaryIO) -> Header:
     if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
         register_heic(file)
     file.seek(0)
-    head = file.read(HEAD)
-    file.seek(0)
     with Image.open(file, formats=pillow_formats()) as image:
         format_ = DECODERS[image.format or ""]
-        bits = DEPTHS[format_](head, image) if format_ in DEPTHS else 8
+        bits = DEPTHS[format_](file, image) if format_ in DEPTHS else 8
         return Header(format_, image.width, image.height, bits, frames=getattr(image, "n_frames", 1))
 
 
@@ -123,32 +122,47 @@ def _tiff_header(file: BinaryIO) -> Header:
             raise PhotoError(UNKNOWN)
         largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         for page in pages:
-            if page.bitspersample > 16 or page.sampleformat not in (1, 4):  # unsigned, undefined
-                raise PhotoError(f"stores {page.bitspersample}-bit or signed values; save it as 8 or 16 bit")
+            if page.sampleformat not in (1, 4):  # unsigned, undefined
+                raise PhotoError("stores floating-point or signed values; save it as 8 or 16 bit")
+            if page.bitspersample > 16:
+                raise PhotoError(f"stores {page.bitspersample}-bit values; save it as 8 or 16 bit")
         bits = max(page.bitspersample for page in pages)
         return Header("tiff", largest.imagewidth, largest.imagelength, bits, len(pages))
 
 
-def _png_bits(head: bytes, image: Image.Image) -> int:
-    return head[24]  # bit depth in IHDR, PNG specification 11.2.1
+def _png_bits(file: BinaryIO, image: Image.Image) -> int:
+    file.seek(24)  # bit depth in IHDR, PNG specification 11.2.1
+    return file.read(1)[0]
 
 
-def _jp2_bits(head: bytes, image: Image.Image) -> int:
-    at = head.find(b"\xff\x4f\xff\x51")  # SOC and SIZ: ISO 15444-1, A.5.1
-    return (head[at + 42] & 0x7F) + 1 if 0 <= at < len(head) - 42 else 8
+def _jp2_bits(file: BinaryIO, image: Image.Image) -> int:
+    bits = jp2.stored_bits(file)
+    if bits is None:
+        raise PhotoError(UNKNOWN)
+    return bits
 
 
-def _avif_bits(head: bytes, image: Image.Image) -> int:
-    at = head.find(b"av1C")  # AV1-ISOBMFF 2.3.3: high_bitdepth, twelve_bit
-    flags = head[at + 6] if 0 <= at < len(head) - 6 else 0
-    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+def _avif_bits(file: BinaryIO, image: Image.Image) -> int:
+    """The most of any picture in the file: item properties, ISO 14496-12, 8.11.14, or 8 of an animation without."""
+    rows = [b""]
+    for kind, start, end in jp2.places(file):
+        if kind == b"meta":
+            file.seek(start + 4)  # version and flags
+            rows = [file.read(min(end - start, MAX_META))]
+            break
+    for within in (b"iprp", b"ipco", b"av1C"):
+        rows = [body for row in rows for kind, body in jp2.boxes(row) if kind == within]
+    flags = [body[2] for body in rows if len(body) > 2]  # AV1-ISOBMFF 2.3.3: high_bitdepth, twelve_bit
+    if not flags and getattr(image, "n_frames", 1) == 1:
+        raise PhotoError(UNKNOWN)
+    return max((8 if not flag & 0x40 else 12 if flag & 0x20 else 10 for flag in flags), default=8)
 
 
-def _heic_bits(head: bytes, image: Image.Image) -> int:
+def _heic_bits(file: BinaryIO, image: Image.Image) -> int:
     return int(image.info.get("bit_depth", 8))
 
 
-DEPTHS: dict[Format, Callable[[bytes, Image.Image], int]] = {
+DEPTHS: dict[Format, Callable[[BinaryIO, Image.Image], int]] = {
     "png": _png_bits, "jp2": _jp2_bits, "avif": _avif_bits, "heic": _heic_bits,
 }  # fmt: skip
 

@@ -29,6 +29,10 @@ DAMAGED = "not a picture that can be read, or damaged"
 # Says that the components are Y, Cb, Cr; no resolution (ITU-T T.871, 10.1).
 JFIF_HEADER = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 NO_RESTARTS = b"\xff\xdd\x00\x04\x00\x00"
+PROGRESSIVE = frozenset({SOF2, 0xC6, 0xCA, 0xCE})  # frames whose scans refine each other
+MAX_PADDING = 1 << 16  # bytes between two segments that are passed over
+FIRST_READ = 1 << 18  # bytes in which most files have their frame header
+MOST_READ = 1 << 24  # bytes; with any less, four times as many are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +50,15 @@ class Frame:
 
 def read_frame(file: BinaryIO) -> Frame:
     """The frame header of a JPEG that is open at its start; raises PhotoError when there is none."""
-    if file.read(2) != SOI:
-        raise PhotoError(DAMAGED)
-    while len(start := file.read(2)) == 2:
-        while start[:1] != b"\xff" and len(start) == 2:  # bytes between segments, which decoders pass over too
-            start = start[1:] + file.read(1)
-        while start == b"\xff\xff":
-            start = b"\xff" + file.read(1)
-        if len(start) < 2 or start[1] in (EOI, SOS):
-            break
-        if start[1] in STANDALONE or start[1] == 0:
-            continue
-        length = int.from_bytes(file.read(2), "big")
-        if start[1] in FRAMES:
-            body = file.read(length - 2) if length >= 11 else b""
-            if len(body) < 9:
-                break
-            height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
-            if not width:
-                break
-            return Frame(start[1], height, width, body[0], body[5], body[8])
-        file.seek(max(0, length - 2), io.SEEK_CUR)
+    source = b""
+    while len(source) < MOST_READ and (more := file.read(max(FIRST_READ, 3 * len(source)))):
+        source += more
+        for marker, head, _ in segments(source, until=SOS) if source.startswith(SOI) else ():
+            if marker in FRAMES:
+                height, width = int.from_bytes(head[5:7], "big"), int.from_bytes(head[7:9], "big")
+                if len(head) < 13 or not width:
+                    raise PhotoError(DAMAGED)
+                return Frame(marker, height, width, head[4], head[9], head[12])
     raise PhotoError(DAMAGED)
 
 
@@ -78,24 +70,38 @@ class Segment(NamedTuple):
     data: memoryview
 
 
-def segments(source: bytes, until: int = EOI) -> Iterator[Segment]:
-    """The segments of a JPEG.
+def segments(source: bytes, until: int | None = None) -> Iterator[Segment]:
+    """The segments of a JPEG, the end of the image (EOI) included.
 
-    Ends before the first marker `until`, at the end of the image, or where the structure ends to make sense.
+    Ends before the first marker `until`, or the end of the image where that comes first; and where the structure ends
+    to make sense.
     """
     position, view = 2, memoryview(source)
-    while position + 4 <= len(source) and source[position] == 0xFF:
+    while (position := _marker(source, position)) >= 0:
         marker = source[position + 1]
-        if marker == 0xFF or marker in STANDALONE:  # a fill byte, or a marker that stands alone
-            position += 1 if marker == 0xFF else 2
-            continue
         if marker in (EOI, until):
+            if until is None:
+                yield Segment(EOI, source[position : position + 2], view[:0])
             return
         head_end = end = position + 2 + int.from_bytes(source[position + 2 : position + 4], "big")
+        if not position + 4 <= head_end <= len(source):
+            return
         if marker == SOS:
             end = _scan_end(source, head_end)
         yield Segment(marker, source[position:head_end], view[head_end:end])
         position = end
+
+
+def _marker(source: bytes, position: int) -> int:
+    """Where the next marker stands that starts a segment or ends the image; -1 where none does. Decoders, too, pass
+    over padding, fill bytes and markers that stand alone."""
+    last = position + MAX_PADDING
+    while 0 <= (position := source.find(b"\xff", position, last)) < len(source) - 1:
+        marker = source[position + 1]
+        if marker != 0xFF and marker != 0 and marker not in STANDALONE:
+            return position
+        position += 1 if marker == 0xFF else 2
+    return -1
 
 
 def _scan_end(source: bytes, position: int) -> int:
@@ -109,6 +115,32 @@ def _scan_end(source: bytes, position: int) -> int:
         else:
             return position
     return len(source)
+
+
+def is_complete(parts: Sequence[Segment]) -> bool:
+    """Whether the end of the image was reached and the scans before it bring every coefficient of every component.
+
+    Whether each scan is whole, only decoding shows.
+    """
+    frames = [part for part in parts if part.marker in FRAMES]
+    if len(frames) != 1 or parts[-1].marker != EOI:
+        return False
+    kind, head, _ = frames[0]
+    if len(head) < 10 or len(head) < 10 + 3 * head[9]:
+        return False
+    missing = dict.fromkeys(head[10 : 10 + 3 * head[9] : 3], [True] * 64)  # by component and coefficient
+    for scan in (part.head for part in parts if part.marker == SOS):
+        count = scan[4] if len(scan) > 4 else 0
+        if len(scan) < 8 + 2 * count:
+            return False
+        first, last, bits = scan[5 + 2 * count :][:3]  # G.1.1.1: spectral selection, successive approximation
+        for component in scan[5 : 5 + 2 * count : 2]:
+            before = missing.get(component, [])
+            if kind in PROGRESSIVE:
+                missing[component] = [bits & 15 > 0 if first <= at <= last else no for at, no in enumerate(before)]
+            else:
+                missing[component] = []
+    return not any(map(any, missing.values()))
 
 
 def carried_frame(source: bytes) -> Frame | None:
@@ -207,6 +239,8 @@ def _gray_frame(parts: list[Segment]) -> Frame | None:
     tables_late = any(part.marker == DQT for part in parts[frames[0] :])
     if not height or not width or tables_late:  # a height that a DNL marker gives later, tables that change
         return None
+    if not is_complete(parts):
+        return None
     return Frame(kind, height, width, 8, 1, head[12])
 
 
@@ -266,7 +300,7 @@ class GrayEncoder:
         if self._progressive:
             self._waiting.append(strip)
             return
-        parts = list(segments(encode_gray(strip, self._table, False)))
+        parts = [part for part in segments(encode_gray(strip, self._table, False)) if part.marker != EOI]
         if not self._head:
             self._head = parts
             self._interval = -(-strip.shape[0] // 8) * -(-strip.shape[1] // 8)

@@ -1,6 +1,5 @@
 """Pixels of TIFF pages, strip by strip, so that memory stays small; and how pages are written."""
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from bwcolor.formats.decoders import (
     to_eight_bits,
     to_luma,
 )
+from bwcolor.formats.tiffchecks import CUT_OFF, check_fax, check_jpeg, check_layout, check_size, raw_value
 from bwcolor.turning import as_stored
 
 # Compressions whose output is the very bytes of the pixels, so that its length shows whether any are missing.
@@ -34,26 +34,29 @@ PLAIN = frozenset({
 })  # fmt: skip
 FAX = frozenset({COMPRESSION.CCITTRLE, COMPRESSION.CCITTFAX3, COMPRESSION.CCITTFAX4})
 OLD_JPEG = COMPRESSION.OJPEG
+JPEGS = frozenset({COMPRESSION.JPEG, COMPRESSION.JPEG_LOSSY})
 CHANNELS: dict[int, int] = {
     PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.PALETTE: 1, PHOTOMETRIC.RGB: 3,
-    PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4,
+    PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4, PHOTOMETRIC.MASK: 1,
 }  # fmt: skip
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of alpha, TIFF 6.0, ExtraSamples
+MASK = 4  # bit of NewSubfileType: a picture in colour is none
 PLANAR_SEPARATE = 2
 BLOCK_ROWS = 256  # rows read at once from uncompressed files
-ORIENTATION, XMP = 274, 700
+ORIENTATION, XMP, ICC = 274, 700, 34675
+LEAST_ICC = 132  # bytes, a profile's header and the number of its tags: ICC.1:2022, 7.1
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=.|>)([0-9])")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageLayout:
     """What a written page takes over from its source. compression: a name as tifffile takes it, or None. icc: the
-    profile. reduced: whether the page calls itself a smaller version of another. alpha: whether it has one. lost: what
-    of its layout the output will lack, in words."""
+    profile. kind: NewSubfileType, whose bits say smaller version and page of a document (TIFF 6.0, 254). lost: what of
+    its layout the output will lack, in words."""
 
     compression: str | None
     icc: bytes | None
-    reduced: bool
+    kind: int
     lost: tuple[str, ...]
 
 
@@ -67,19 +70,20 @@ def _page(file: BinaryIO, number: int) -> Iterator[tifffile.TiffPage]:
 def decode_tiff_page(file: BinaryIO, number: int) -> tuple[Decoded, int]:
     """Luma, alpha and colours of a page, and its orientation; see Photo."""
     with _page(file, number) as page:
-        orientation = _orientation(page)
+        orientation = _orientation(page, file)
         if _needs_libtiff(page):
             return from_pixels(_libtiff_pixels(file, number, orientation)), orientation
         return _gather(page, _strips(page, file)), orientation
 
 
-def _orientation(page: tifffile.TiffPage) -> int:
+def _orientation(page: tifffile.TiffPage, file: BinaryIO) -> int:
     """The page's tag, or what its XMP says where there is no tag."""
-    tag, xmp = page.tags.get(ORIENTATION), page.tags.get(XMP)
-    value = tag.value if tag is not None else 1
-    if tag is None and xmp is not None:
-        said = XMP_ORIENTATION.search(bytes(xmp.value))
+    tag = page.tags.get(ORIENTATION)
+    if tag is None:
+        said = XMP_ORIENTATION.search(raw_value(page, file, XMP) or b"")
         value = int(said[1]) if said else 1
+    else:
+        value = tag.value
     return int(value) if value in range(1, 9) else 1
 
 
@@ -87,7 +91,7 @@ def tiff_page_pixels(file: BinaryIO, number: int) -> Pixels:
     """The colours of a page as stored: (height, width, 3 or 4), uint8 or full-range uint16."""
     with _page(file, number) as page:
         if _needs_libtiff(page):
-            pixels = _libtiff_pixels(file, number, _orientation(page))
+            pixels = _libtiff_pixels(file, number, _orientation(page, file))
             return pixels if pixels.ndim == 3 else _as_rgb(pixels[..., None])
         strips = [strip if strip.shape[2] > 2 else _as_rgb(strip) for strip in _strips(page, file)]
         return np.concatenate(strips)
@@ -101,14 +105,18 @@ def page_layout(file: BinaryIO, number: int) -> PageLayout:
     """What the written page should take over; raises PhotoError for damaged tags."""
     names: dict[int, str | None] = {COMPRESSION.NONE: None, COMPRESSION.LZW: "lzw", COMPRESSION.ZSTD: "zstd"}
     with _page(file, number) as page:
-        icc = page.tags.get(34675)
         known = CHANNELS.get(page.photometric, 1) + (_alpha_kind(page) is not None)
         lost = [("extra channels of unknown meaning left out")] if page.samplesperpixel > known else []
         lost += ["pages inside a page (SubIFDs) left out"] if page.tags.get(330) is not None else []
+        lost += ["a mask became a picture like the others"] if page.subfiletype & MASK else []
+        icc = raw_value(page, file, ICC)
+        if page.tags.get(ICC) is not None and (icc is None or len(icc) < LEAST_ICC):
+            icc = None
+            lost += ["damaged colour profile left out"]
         return PageLayout(
             names.get(page.compression, "zlib"),
-            bytes(icc.value) if icc is not None else None,
-            bool(page.is_reduced),
+            icc,
+            int(page.subfiletype) & ~MASK,
             tuple(lost),
         )
 
@@ -122,9 +130,13 @@ def _needs_libtiff(page: tifffile.TiffPage) -> bool:
 
 def _libtiff_pixels(file: BinaryIO, number: int, orientation: int) -> Pixels:
     """A page's pixels as stored, (h, w) or (h, w, 3), uint8."""
+    with _page(file, number) as page:
+        check_layout(page)
+        if page.compression in FAX:
+            check_fax(page, file)
     file.seek(0)
-    content = file.read()  # from memory, because Pillow 13.0 scrambles turned TIFFs that it maps from disk
-    with Image.open(io.BytesIO(content), formats=["TIFF"]) as image:
+    # An open file, not its path, because Pillow 13.0 scrambles turned TIFFs that it maps from disk.
+    with Image.open(file, formats=["TIFF"]) as image:
         image.seek(number)
         pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     return as_stored(pixels, orientation)  # Pillow turns TIFFs upright
@@ -160,7 +172,7 @@ def _gather(page: tifffile.TiffPage, strips: Iterator[Pixels]) -> Decoded:
                 small.append(np.asarray(resized, np.uint8))
         top += rows
     if luma is None or top != height:
-        raise PhotoError("is cut off")
+        raise PhotoError(CUT_OFF)
     return Decoded(luma, alpha, reduced(np.concatenate(small)) if small else None)
 
 
@@ -169,7 +181,8 @@ def _strips(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
     if page.photometric not in CHANNELS:
         raise PhotoError(f"stores colours as {PHOTOMETRIC(page.photometric).name}; save it as gray or RGB")
     for strip in _uncompressed(page, file) if _is_uncompressed(page) else _segments(page, file):
-        yield _meaning(strip, page)
+        for top in range(0, len(strip), BLOCK_ROWS):  # a page may be a single strip
+            yield _meaning(strip[top : top + BLOCK_ROWS], page)
 
 
 def _is_uncompressed(page: tifffile.TiffPage) -> bool:
@@ -193,12 +206,13 @@ def _uncompressed(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
         file.seek(page.dataoffsets[0] + top * row)
         data = file.read(rows * row)
         if len(data) < rows * row:
-            raise PhotoError("is cut off")
+            raise PhotoError(CUT_OFF)
         yield np.frombuffer(data, dtype).astype(dtype.newbyteorder("=")).reshape(rows, width, samples)
 
 
 def _segments(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
     """Strips, or rows of tiles, put together from the file's segments."""
+    check_layout(page)
     height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
     separate = page.planarconfig == PLANAR_SEPARATE and samples > 1
     seg_rows, seg_width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
@@ -208,7 +222,7 @@ def _segments(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
     across, down = -(-width // seg_width), -(-height // seg_rows)
     planes = samples if separate else 1
     if len(page.dataoffsets) < across * down * planes or len(page.databytecounts) < across * down * planes:
-        raise PhotoError("is cut off")
+        raise PhotoError(CUT_OFF)
     for band in range(down):
         rows = min(seg_rows, height - band * seg_rows)
         dtype = np.uint16 if page.bitspersample > 8 else np.uint8
@@ -219,26 +233,32 @@ def _segments(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
                 number = (plane * down + band) * across + column
                 # Strips at the bottom are short; tiles are whole, and what lies outside is cut off.
                 expected = (seg_rows if page.is_tiled else rows, seg_width, 1 if separate else samples)
-                part = _segment(page, file, number, expected)
                 left = column * seg_width
+                part = _segment(page, file, number, expected, (rows, min(seg_width, width - left)))
                 strip[:, left : left + seg_width, channels] = part[:rows, : width - left]
         yield strip
 
 
-def _segment(page: tifffile.TiffPage, file: BinaryIO, number: int, shape: tuple[int, int, int]) -> Pixels:
-    """One decoded strip or tile, (rows, width, samples) as `shape` says."""
+def _segment(
+    page: tifffile.TiffPage, file: BinaryIO, number: int, shape: tuple[int, int, int], needed: tuple[int, int]
+) -> Pixels:
+    """One decoded strip or tile, (rows, width, samples) as `shape` says. needed: rows and columns within the page."""
     file.seek(page.dataoffsets[number])
     count = page.databytecounts[number]
     data = file.read(count)
     if len(data) < count or not count:
-        raise PhotoError("is cut off")
+        raise PhotoError(CUT_OFF)
     if page.compression in PLAIN and page.bitspersample in (8, 16) and page.fillorder == 1:
         return _plain_segment(page, data, shape)
+    room = shape[0] if page.is_tiled else min(page.rowsperstrip, page.imagelength), shape[1]
+    if page.compression in JPEGS:
+        check_jpeg(data, page.jpegtables, needed, room)
+    check_size(page.compression, data, room)
     decoded, _, found = page.decode(
         data, number, jpegtables=page.jpegtables, jpegheader=page.jpegheader, _fullsize=True
     )
     if decoded is None:
-        raise PhotoError("is cut off")
+        raise PhotoError(CUT_OFF)
     return np.asarray(decoded).reshape(found[1:])
 
 
@@ -248,7 +268,7 @@ def _plain_segment(page: tifffile.TiffPage, data: bytes, shape: tuple[int, int, 
     if page.compression != COMPRESSION.NONE:
         data = tifffile.TIFF.DECOMPRESSORS[page.compression](data, out=size)
     if len(data) < size:
-        raise PhotoError("is cut off")
+        raise PhotoError(CUT_OFF)
     values = np.frombuffer(data, dtype, count=int(np.prod(shape))).reshape(shape).astype(dtype.newbyteorder("="))
     if page.predictor == 2:  # horizontal differences, TIFF 6.0, section 14; unsigned sums wrap as they should
         values = np.cumsum(values, axis=1, dtype=values.dtype)
@@ -270,7 +290,9 @@ def _meaning(strip: Pixels, page: tifffile.TiffPage) -> Pixels:
     colours, alpha = strip[..., :channels], strip[..., channels : channels + 1] if kind is not None else None
     if photometric == PHOTOMETRIC.PALETTE:
         assert page.colormap is not None
-        colours = (np.asarray(page.colormap, np.uint16) >> 8).astype(np.uint8).T[colours[..., 0]]
+        palette = np.asarray(page.colormap, np.uint16)
+        # Some programs wrote 8-bit levels where 16 are meant; libtiff reads them so, too.
+        colours = (palette >> 8 if palette.max() > 0xFF else palette).astype(np.uint8).T[colours[..., 0]]
     else:
         colours = full_range(colours, page.bitspersample)
     if photometric == PHOTOMETRIC.MINISWHITE:
@@ -281,15 +303,15 @@ def _meaning(strip: Pixels, page: tifffile.TiffPage) -> Pixels:
         return colours
     alpha = full_range(alpha, page.bitspersample)
     if kind == ASSOCIATED:
-        top = np.iinfo(colours.dtype).max
-        plain = np.divide(colours * np.float64(top), alpha, out=np.zeros(colours.shape), where=alpha > 0)
-        colours = np.minimum(np.round(plain), top).astype(colours.dtype)
+        top, alpha32 = np.iinfo(colours.dtype).max, alpha.astype(np.uint32)
+        plain = (colours * np.uint32(top) + alpha32 // 2) // np.maximum(alpha32, 1)  # rounded; at most 32 bits
+        colours = np.where(alpha32 > 0, np.minimum(plain, top), 0).astype(colours.dtype)
     return np.concatenate([colours, alpha], -1)
 
 
 def _inks_to_rgb(inks: Pixels) -> Pixels:
     """Cyan, magenta, yellow, black -> RGB without a colour profile: what each ink leaves of white light."""
     top = np.iinfo(inks.dtype).max
-    left = (top - inks).astype(np.uint64)
+    left = (top - inks).astype(np.uint32)  # which also holds the product of two
     rgb: Any = (left[..., :3] * left[..., 3:] + top // 2) // top
     return np.asarray(rgb, inks.dtype)

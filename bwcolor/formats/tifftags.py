@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 from bwcolor.errors import PhotoError
 
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
+DESCRIPTION, ARRAY_SHAPE = 270, b'{"shape": '
 MAIN_FOLDERS = frozenset({EXIF, GPS})
 # Tags that describe the photo, not the layout of its bytes: TIFF 6.0 section 8, resolution and page, TIFF/EP dates,
 # XMP, IPTC and Photoshop (Adobe XMP part 3), rating and the XP texts of Windows.
@@ -209,11 +210,18 @@ def _tags(tiff: _Tiff, entries: list[_Entry], folders: frozenset[int], above: tu
         if entry.count == 0:
             continue  # holds nothing that could be lost
         tag = _folder_tag(tiff, entry, above) if entry.code in folders else _value_tag(tiff, entry)
+        if tag is not None and entry.code in tags and _is_superfluous(tag, tags[entry.code]):
+            continue
         if tag is None or entry.code in tags:
             tiff.damaged.add(entry.code)
         else:
             tags[entry.code] = tag
     return tuple(tags.values())
+
+
+def _is_superfluous(second: Tag, first: Tag) -> bool:
+    """Whether a tag that comes twice says nothing new: tifffile adds a description of the array to the photo's own."""
+    return second == first or (second.code == DESCRIPTION and second.data.startswith(ARRAY_SHAPE))
 
 
 def _folder_tag(tiff: _Tiff, entry: _Entry, above: tuple[int, ...]) -> Tag | None:

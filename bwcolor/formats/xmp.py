@@ -5,6 +5,7 @@ Packets come from strangers, so a document type, the way to entities that grow w
 """
 
 import codecs
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, field
@@ -32,6 +33,9 @@ TAG = re.compile(rb"<([^\s/>]+)(?:" + ATTRIBUTE.pattern + rb")*\s*/?>")
 ENCODING = re.compile(rb"""\A((?:\xef\xbb\xbf)?<\?xml\s[^>]*?)\s+encoding\s*=\s*(?:"[^"]*"|'[^']*')""")
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
 SPACE = b" \t\r\n"
+LONGEST_DECLARATION = 200  # bytes
+MAX_PACKET = 4 << 20  # bytes; larger ones, and such of more elements, count as unreadable
+MAX_ELEMENTS = 200_000
 ENCODINGS = (  # by how a packet starts; the longer first, since UTF-32's marks start with those of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (b"<\0\0\0", "utf-32-le"),
     (b"\0\0\0<", "utf-32-be"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -159,10 +163,11 @@ def _before_space(data: bytes, position: int) -> int:
 
 def _utf_8(packet: bytes) -> bytes:
     """The packet in UTF-8 and without zeros at its end, which some programs leave; as it is if it makes no sense."""
-    for mark, encoding in ENCODINGS:
+    for mark, encoding in ENCODINGS if len(packet) <= 2 * MAX_PACKET else ():
         if packet.startswith(mark):
-            text = packet.decode(encoding, "replace").rstrip("\0")
-            return ENCODING.sub(rb"\1", text.encode("utf-8", "replace"))
+            data = packet.decode(encoding, "replace").rstrip("\0").encode("utf-8", "replace")
+            end = data.find(b"?>", 0, LONGEST_DECLARATION)
+            return ENCODING.sub(rb"\1", data[:end]) + data[end:] if end > 0 else data
     return packet.rstrip(b"\0")
 
 
@@ -189,6 +194,8 @@ def _escaped(text: str) -> str:
 
 def _rdf(data: bytes) -> _Element | None:
     """The first rdf:RDF of a packet in UTF-8, or None when it has none, isn't XML or can't be trusted."""
+    if len(data) > MAX_PACKET:
+        return None
     try:
         waiting = [_tree(data)]
     except (expat.ExpatError, ValueError):
@@ -204,14 +211,15 @@ def _rdf(data: bytes) -> _Element | None:
 def _tree(data: bytes) -> _Element:
     """The document, as an element without a name. Raises ExpatError or ValueError for what isn't XMP."""
     path = [_Element("", b"", {}, 0, 0)]
+    elements = itertools.count()
     parser = expat.ParserCreate("UTF-8", BETWEEN)
     parser.namespace_prefixes = True  # names come as namespace, name and prefix
     parser.buffer_text = True
 
     def start(full_name: str, attributes: dict[str, str]) -> None:
         tag = TAG.match(data, parser.CurrentByteIndex)
-        if tag is None:
-            raise ValueError("not a tag")
+        if tag is None or next(elements) == MAX_ELEMENTS:
+            raise ValueError("not a tag, or too many")
         named = {_name(key): (value, _written(key)) for key, value in attributes.items()}
         element = _Element(_name(full_name), tag[1], named, tag.start(), tag.end())
         path[-1].children.append(element)

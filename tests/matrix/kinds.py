@@ -197,7 +197,7 @@ def tiffs() -> tuple[Case, ...]:
         ("RGBA, 16 bit, alpha multiplied in", partial(associated, True), coarser(TIFF16)),
         ("three pages of different sizes and kinds", three_pages, TIFF8),
         ("two pages, 8 and 16 bit", two_depths, TIFF16),
-        ("gray, 32-bit float", lambda: of(tiff(G8.astype(np.float32)), G8), replace(TIFF8, refused="stores 32-bit")),
+        ("gray, 32-bit float", lambda: of(tiff(G8.astype(np.float32)), G8), replace(TIFF8, refused="floating-point")),
     ]  # fmt: skip
     return (
         *(Case(f"TIFF, {name}", ".tif", make, expected) for name, make, expected in kinds),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bwcolor.commit import commit
+from bwcolor.commit import commit, committed
 from bwcolor.errors import FolderError, PhotoError
 
 
@@ -165,3 +165,45 @@ def test_a_name_that_the_disk_refuses_costs_one_photo(tmp_path: Path, monkeypatc
     with pytest.raises(PhotoError, match="does not take its name"):
         commit(b"photo", tmp_path / "a.jpg", overwrite=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+@pytest.mark.parametrize(
+    ("original", "expected"), [(0o100640, 0o640), (0o600, 0o600), (0o400, 0o600), (0o777, 0o644), (0o004, 0o604)]
+)
+def test_nobody_gets_more_than_of_the_original(original: int, expected: int, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with committed(tmp_path / "photo.png", False, mode=original) as out:
+            (part,) = tmp_path.iterdir()
+            assert stat.S_IMODE(part.stat().st_mode) == expected, "from the start"
+            out.write(b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "photo.png").stat().st_mode) == expected
+
+
+def test_a_disk_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with committed(tmp_path / "photo.png", False, mode=0o600) as out:
+        out.write(b"content")
+    assert files_in(tmp_path) == {"photo.png": b"content"}
+
+
+def test_a_file_that_can_not_be_replaced_costs_one_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where a file is read-only or open elsewhere."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    (tmp_path / "photo.png").write_bytes(b"old")
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PhotoError, match=r"photo\.png can't be replaced \(Access is denied\): it may be read-only"):
+        commit(b"new", tmp_path / "photo.png", overwrite=True)
+    assert files_in(tmp_path) == {"photo.png": b"old"}
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(FolderError, match="can't be written"):
+        commit(b"new", tmp_path / "photo.png", overwrite=True)

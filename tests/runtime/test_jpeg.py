@@ -15,11 +15,13 @@ from runtime.pictures import colorized, saved, scene
 from bwcolor.errors import PhotoError
 from bwcolor.formats.jpeg import (
     DQT,
+    EOI,
     SOS,
     GrayEncoder,
     carried_frame,
     carry_luma,
     encode_gray,
+    is_complete,
     luma_coding,
     luma_parts,
     segments,
@@ -165,3 +167,53 @@ def test_a_decoder_shows_the_luma_that_the_file_stores(tmp_path: Path) -> None:
     error = np.abs(shown - photo.luma)
     assert error.max() <= 4, "quantised chroma may leave the gamut by a little"
     assert error.mean() < 0.6
+
+
+def _scan_starts(content: bytes) -> list[int]:
+    return [at for at in range(len(content)) if content[at : at + 2] == b"\xff\xda"]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_padding_between_segments_costs_no_scan(progressive: bool) -> None:
+    source = _jpeg(scene(40, 56), progressive=progressive)
+    at = _scan_starts(source)[-1]
+    padded = source[:at] + bytes(2) + source[at:]
+    assert carried_frame(padded) is not None
+    assert luma_parts(padded) == luma_parts(source)
+    assert segment_markers(padded) == segment_markers(source)
+
+
+def segment_markers(content: bytes) -> list[int]:
+    return [part.marker for part in segments(content)]
+
+
+def test_the_last_segment_is_the_end() -> None:
+    source = _jpeg(scene(16, 16))
+    assert segment_markers(source)[-1] == EOI
+    assert EOI not in segment_markers(source[:-2])
+
+
+def test_too_much_padding_ends_the_walk() -> None:
+    source = _jpeg(scene(16, 16))
+    at = _scan_starts(source)[0]
+    assert SOS in segment_markers(source[:at] + bytes(60_000) + source[at:])
+    assert SOS not in segment_markers(source[:at] + bytes(70_000) + source[at:])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_luma_without_an_end_or_with_scans_missing_is_not_carried(progressive: bool) -> None:
+    source = _jpeg(scene(40, 56), progressive=progressive)
+    assert carried_frame(source[:-2]) is None
+    last = _scan_starts(source)[-1]
+    assert carried_frame(source[:last] + b"\xff\xd9") is None
+
+
+def test_every_coefficient_of_every_component_must_arrive() -> None:
+    for pixels in (scene(40, 56), np.dstack([scene(40, 56), scene(40, 56, 1), scene(40, 56, 2)])):
+        for progressive in (False, True):
+            parts = list(segments(_jpeg(pixels, progressive=progressive)))
+            assert is_complete(parts)
+            for number in (at for at, part in enumerate(parts) if part.marker == SOS):
+                first_refined = not progressive or parts[number].head[-1] & 15 == 0
+                assert is_complete(parts[:number] + parts[number + 1 :]) is not first_refined
+    assert not is_complete([])

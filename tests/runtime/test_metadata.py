@@ -17,6 +17,15 @@ from PIL import Image
 from runtime.pictures import SRGB_PROFILE, FakeModel, flat, gray, png, png_chunk, rgb, saved, scene, tiff
 from runtime.test_verify import gray_profile
 
+from bwcolor.embed import (
+    for_pillow,
+    image_resources_of,
+    lost_in_tiff,
+    put_into_jpeg,
+    put_into_png,
+    resolutions,
+    tiff_tags,
+)
 from bwcolor.errors import PhotoError
 from bwcolor.formats import exif as exifs
 from bwcolor.formats import jp2
@@ -24,19 +33,7 @@ from bwcolor.formats.exiftags import described
 from bwcolor.formats.icc import gray_to_rgb
 from bwcolor.formats.photoshop import resources_in
 from bwcolor.formats.tifftags import Tag, read_tags, write_tags
-from bwcolor.metadata import (
-    READERS,
-    Metadata,
-    for_pillow,
-    image_resources_of,
-    in_colour,
-    lost_in_tiff,
-    put_into_jpeg,
-    put_into_png,
-    read_metadata,
-    resolutions,
-    tiff_tags,
-)
+from bwcolor.metadata import READERS, Metadata, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
 from bwcolor.photo import open_scan
 from bwcolor.pipeline import run
@@ -299,7 +296,10 @@ def test_fields_arrive_in_another_format_or_are_named(file: str, form: Any, tmp_
 
     assert [name for name in (*EXIF_FIELDS, *XMP_FIELDS) if name in before]
     if form == "bmp":
-        assert notes == "metadata left out: BMP has no place for it"
+        assert outcome.notes == (
+            "metadata left out: BMP has no place for it",
+            "label left out: BMP has no place for it",
+        )
         return
     assert lacking(EXIF_FIELDS) == []
     assert lacking(XMP_FIELDS) == []
@@ -582,3 +582,108 @@ def test_what_a_jpeg_2000_tells_arrives(tmp_path: Path) -> None:
 )
 def test_damaged_boxes_tell_nothing(damaged: bytes) -> None:
     assert jp2.described(damaged) == {}
+
+
+def with_segments(source: bytes, *bodies: tuple[int, bytes]) -> bytes:
+    parts = [bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in bodies]
+    return source[:2] + b"".join(parts) + source[2:]
+
+
+def test_what_a_bmp_has_no_place_for_is_told_apart(tmp_path: Path) -> None:
+    about = "metadata left out: BMP has no place for it"
+    label = "label left out: BMP has no place for it"
+    plain, with_xmp = saved(gray(GRAY), "JPEG"), saved(gray(GRAY), "JPEG", xmp=PACKET)
+    for number, (content, kind, notes) in enumerate([
+        (plain, "xmp", (label,)), (plain, "none", ()), (with_xmp, "xmp", (about, label)), (with_xmp, "none", (about,)),
+    ]):  # fmt: skip
+        _, outcome = colorize(tmp_path / f"{number}.jpg", content, format="bmp", label=kind)
+        assert outcome.notes == notes
+
+
+MANIFEST = "content credentials (C2PA) left out: they hold for the original's pixels only"
+DESCRIPTION_BOX = b"\0\0\0\x1ejumdc2pa" + bytes.fromhex("00110010800000aa00389b71") + b"\3c2pa\0"
+
+
+def jumbf(number: int, sequence: int, payload: bytes) -> bytes:
+    return b"JP" + struct.pack(">HI", number, sequence) + struct.pack(">I", 9999) + b"jumb" + payload
+
+
+def test_content_credentials_are_left_out_and_named(tmp_path: Path) -> None:
+    content = with_segments(
+        saved(gray(GRAY), "JPEG"), (0xEB, jumbf(1, 1, DESCRIPTION_BOX)), (0xEB, jumbf(1, 2, b"signature")),
+        (0xEB, jumbf(2, 1, b"\0\0\0\x1ejumdother")), (0xEB, b"HDR_RI"),
+    )  # fmt: skip
+    output, outcome = colorize(tmp_path / "a.jpg", content)
+    assert outcome.notes == (MANIFEST,)
+    made = output.read_bytes()
+    assert b"signature" not in made
+    assert b"c2pa" not in made
+    assert b"jumdother" in made
+    assert b"HDR_RI" in made
+    assert [check for check in verify_photo(output, tmp_path / "a.jpg", 10**9) if check.ok is False] == []
+    _, outcome = colorize(tmp_path / "b.png", png(GRAY, 0, (b"caBX", b"\0\0\0\0jumb" + DESCRIPTION_BOX)))
+    assert outcome.notes == (MANIFEST,)
+
+
+def test_a_damaged_profile_of_a_png_is_named(tmp_path: Path) -> None:
+    _, outcome = colorize(tmp_path / "a.png", png(GRAY, 0, (b"iCCP", b"ICC\0\0no zlib")))
+    assert outcome.notes == ("damaged colour profile left out",)
+    _, outcome = colorize(tmp_path / "b.png", png_file(gray(GRAY)))
+    assert outcome.notes == ()
+
+
+@pytest.mark.parametrize("form", ["png", "jpeg", "tiff", "webp", "avif", "bmp"])
+def test_an_absurd_resolution_costs_no_photo(form: Any, tmp_path: Path) -> None:
+    dots = struct.pack(">IIB", 0xFFFFFFFF, 0xFFFFFFFF, 1)
+    output, outcome = colorize(tmp_path / "a.png", png(GRAY, 0, (b"pHYs", dots)), format=form, label="none")
+    assert outcome.notes == ("absurd resolution left out",)
+    if form == "png":
+        assert b"pHYs" not in output.read_bytes()
+
+
+def test_what_is_too_large_for_a_jpeg_costs_no_photo(tmp_path: Path) -> None:
+    profile = SRGB_PROFILE[:128] + bytes(20_000_000)
+    _, outcome = colorize(
+        tmp_path / "a.webp", saved(rgb(GRAY), "WEBP", lossless=True, icc_profile=profile), format="jpeg"
+    )
+    assert outcome.notes == ("colour profile left out: more than a JPEG can hold; viewers may show other tones",)
+    _, outcome = colorize(tmp_path / "b.gif", saved(gray(GRAY), "GIF", comment=b"x" * 70_000), format="jpeg")
+    assert outcome.notes == ("comment left out: more than a JPEG can hold",)
+
+
+def gif_with_xmp(trailer: bytes) -> bytes:
+    plain = saved(gray(GRAY), "GIF")
+    at = plain.index(b"\x2c", 13 + 3 * 2 ** ((plain[10] & 7) + 1))  # behind the colours: the picture
+    return plain[:at] + b"\x21\xff\x0bXMP DataXMP" + PACKET + trailer + plain[at:]
+
+
+def test_the_xmp_of_a_gif_arrives(tmp_path: Path) -> None:
+    trailer = b"\1" + bytes(range(255, -1, -1)) + b"\0"
+    output, outcome = colorize(tmp_path / "a.gif", gif_with_xmp(trailer), label="none")
+    assert outcome.notes == ()
+    assert read(output)[0].xmp == PACKET
+
+
+@pytest.mark.parametrize(
+    ("chunks", "told"),
+    [([(b"gAMA", struct.pack(">I", 100_000))], True), ([(b"gAMA", struct.pack(">I", 45_455))], False),
+     ([(b"gAMA", struct.pack(">I", 100_000)), (b"sRGB", b"\0")], False), ([(b"cICP", b"\x0c\x10\0\1")], True),
+     ([(b"cICP", b"\1\x0d\0\1")], False)],
+)  # fmt: skip
+def test_tones_that_a_png_alone_can_tell(chunks: list[tuple[bytes, bytes]], told: bool, tmp_path: Path) -> None:
+    for form in ("webp", "tiff"):
+        _, outcome = colorize(tmp_path / "a.png", png(GRAY, 0, *chunks), format=form)
+        assert outcome.notes == ("the PNG's own brightness curve left out: tones may be shown differently",) * told
+    output, outcome = colorize(tmp_path / "b.png", png(GRAY, 0, *chunks))
+    assert outcome.notes == ()
+    assert all(kind + body in output.read_bytes() for kind, body in chunks)
+
+
+def test_a_disk_that_fails_is_no_damaged_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad_disk(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("bwcolor.metadata.read_tags", bad_disk)
+    (tmp_path / "a.tif").write_bytes(tiff(GRAY))
+    with pytest.raises(PhotoError, match="can't be read"):
+        read(tmp_path / "a.tif")

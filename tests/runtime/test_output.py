@@ -37,7 +37,7 @@ from bwcolor.errors import PhotoError
 from bwcolor.formats.header import Format
 from bwcolor.formats.jpeg import luma_coding
 from bwcolor.metadata import Metadata
-from bwcolor.output import Coding, Page, encode
+from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits
 from bwcolor.photo import Photo, open_scan
 
 HEIGHT, WIDTH = 150, 211
@@ -338,3 +338,68 @@ def test_a_turned_photo_keeps_its_tag_and_its_stored_pixels(name: str, orientati
             assert_array_equal(turned_file.asarray(), straight_file.asarray())
     else:
         assert_array_equal(np.asarray(opened(content)), np.asarray(opened(straight)))
+
+
+def notes_of(path: Path, content: bytes, form: Format) -> str:
+    return "; ".join(colorized(path, content, warm_chroma(), Coding(form))[2])
+
+
+@pytest.mark.parametrize("form", ["png", "tiff"])
+def test_what_is_left_behind_is_told_of_every_format(form: Format, tmp_path: Path) -> None:
+    moving = saved(gray(GRAY), "GIF", save_all=True, append_images=[gray(GRAY[::-1].copy())])
+    assert "pictures behind the first of a GIF left out" in notes_of(tmp_path / "a", moving, form)
+    plain = saved(gray(GRAY), "JPEG")
+    segment = b"\xff\xe5\0\x08camera"
+    assert "application segments" in notes_of(tmp_path / "b", plain[:2] + segment + plain[2:], form)
+    assert notes_of(tmp_path / "c", plain, form) == ""
+
+
+def test_the_layout_of_a_page_that_no_parser_takes_costs_one_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error in (ValueError("odd"), OSError(5, "Input/output error")):
+
+        def odd(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("bwcolor.output.page_layout", odd)
+        with pytest.raises(PhotoError, match=r"odd|can't be read \(Input/output error\)"):
+            made(tmp_path, tiff(GRAY))
+
+
+def test_own_colours_that_can_not_be_read_are_no_matter_of_the_output_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad_disk(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("bwcolor.output.tiff_page_pixels", bad_disk)
+    path = tmp_path / "photo"
+    path.write_bytes(tiff(GRAY))
+    with open_scan(path, 10**9) as scan, pytest.raises(PhotoError, match="can't be read"):
+        encode(scan, iter([Page(scan.photo(), None, Metadata())]), Coding("tiff"), io.BytesIO())
+
+
+def test_a_full_disk_stays_an_error_of_the_output(tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    path = tmp_path / "photo"
+    path.write_bytes(tiff(GRAY))
+    with open_scan(path, 10**9) as scan, pytest.raises(OSError, match="No space left"):
+        encode(scan, iter([Page(scan.photo(), warm_chroma(), Metadata())]), Coding("tiff"), Full())
+
+
+def test_pages_of_16_bits_in_8_are_rounded(tmp_path: Path) -> None:
+    values = np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 2
+    path = tmp_path / "photo"
+    path.write_bytes(tiff(np.stack([values] * 3, -1), photometric="rgb"))
+    out = io.BytesIO()
+    with open_scan(path, 10**9) as scan:
+        photo = scan.photo()
+        eight = Photo(rounded_to_eight_bits(photo.luma), None, 1, "colour")
+        encode(scan, iter([Page(eight, None, Metadata())]), Coding("tiff"), out)
+    expected = np.round(values.astype(np.float64) / 257)
+    assert_array_equal(rounded_to_eight_bits(values), expected)
+    assert_array_equal(tifffile.imread(io.BytesIO(out.getvalue()))[..., 1], expected)

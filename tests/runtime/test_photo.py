@@ -1,5 +1,6 @@
 """Reading photos: every kind that people have, and clear refusals for what is no photo."""
 
+import errno
 import io
 import struct
 import zlib
@@ -30,7 +31,7 @@ from bwcolor.errors import PhotoError
 from bwcolor.formats.header import read_header
 from bwcolor.formats.jpeg import luma_coding
 from bwcolor.output import is_lossless_webp
-from bwcolor.photo import Photo, read_photo, read_rgb
+from bwcolor.photo import Photo, open_scan, read_photo, read_rgb
 from bwcolor.turning import upright
 
 LIMIT = 10_000_000
@@ -376,3 +377,25 @@ def test_colour_photos_for_training_are_upright(orientation: int, tmp_path: Path
         assert_array_equal(read_rgb(path), upright(colours, orientation))
     with pytest.raises(PhotoError, match="--max-pixels"):
         read_rgb(path, max_pixels=10)
+
+
+def test_a_fault_of_our_own_does_not_look_like_a_damaged_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(seen: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("bwcolor.photo.kind_of", broken)
+    with pytest.raises(ZeroDivisionError):
+        read(tmp_path, saved(rgb(GRAY), "PNG"))
+
+
+def test_a_file_that_stops_being_readable_names_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(saved(gray(GRAY), "PNG"))
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with open_scan(path, LIMIT) as scan:
+        monkeypatch.setattr("bwcolor.photo.hashlib.file_digest", broken)
+        with pytest.raises(PhotoError, match="Input/output error"):
+            scan.sha256()

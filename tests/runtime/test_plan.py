@@ -310,3 +310,90 @@ def test_a_folder_of_links_names_one(photos: Path, tmp_path: Path) -> None:
     (photos / "link.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
     with pytest.raises(NoPhotosError, match=r"Left out: link\.jpg is a link"):
         find_jobs(photos, None)
+
+
+def nested(tmp_path: Path, kind: str = "GIF") -> Path:
+    """d/b/x.gif.png and d/b/b/x.gif: with --out d the second one's output would be d/b/x.gif.png."""
+    inner = pictures(tmp_path / "d", b__png="PNG").joinpath("b")
+    pictures(inner, **{"x__gif__png": "PNG"})
+    pictures(inner / "b", x__gif=kind)
+    return inner
+
+
+def test_a_second_ending_must_not_make_an_output_replace_an_original(tmp_path: Path) -> None:
+    photos = nested(tmp_path)
+    plan = find_jobs(photos, tmp_path / "d", overwrite=True)
+    with pytest.raises(UsageError, match=r"x\.gif\.png: this output would replace one of your originals"):
+        settle(plan, ColorizeOptions(overwrite=True))
+
+
+def test_photos_that_are_left_out_are_not_replaced_either(tmp_path: Path) -> None:
+    photos = nested(tmp_path)
+    (photos / "x.gif.png").write_bytes(saved(gray(scene(80, 120)), "PNG"))
+    plan = find_jobs(photos, tmp_path / "d", overwrite=True)
+    with pytest.raises(UsageError, match="would replace one of your originals"):
+        settle(plan, ColorizeOptions(overwrite=True, max_pixels=200))
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "out", "copy"),
+    [("scan.gif", "GIF", None, "scan_colored.gif"), ("b.jpg", "JPEG", "b.png", "b.jpg"),
+     ("b.png", "PNG", "c.png", "c.png"), ("wrong.jpg", "PNG", "folder", "wrong.jpg"),
+     ("b.png", "JPEG", "folder", "b.png")],
+)  # fmt: skip
+def test_how_a_copy_is_called(source: str, kind: str, out: str | None, copy: str, tmp_path: Path) -> None:
+    photo = tmp_path / "in" / source
+    photo.parent.mkdir()
+    photo.write_bytes(saved(gray(scene(8, 12)), kind))
+    plan = find_jobs(photo, tmp_path / out if out else None)
+    assert plan.jobs[0].copy == plan.jobs[0].target, "nobody has looked into it"
+    (job,) = settle(plan, ColorizeOptions()).jobs
+    assert job.copy.name == copy
+
+
+def test_copies_share_no_name_with_another_output(photos: Path, tmp_path: Path) -> None:
+    pictures(photos, a__gif="GIF", a__gif__png="GIF")
+    for choice, count in (("skip", 2), ("copy", 1)):
+        options = ColorizeOptions(color_input=choice)  # type: ignore[arg-type]
+        plan = settle(find_jobs(photos, tmp_path / "out"), options)
+        assert len(plan.jobs) == count
+        assert [left.failed for left in plan.left_out] == [True] * (2 - count)
+
+
+def test_a_copy_must_not_replace_another_original(photos: Path, tmp_path: Path) -> None:
+    """A folder of the output may be a link to one of the input."""
+    tree(photos, "a/x.txt")
+    pictures(photos / "a", x__gif="GIF")
+    pictures(photos / "b", x__gif="GIF")
+    (tmp_path / "out").mkdir()
+    plan = find_jobs(photos, tmp_path / "out")
+    (tmp_path / "out" / "b").symlink_to(photos / "a")  # made since
+    assert len(settle(plan, ColorizeOptions()).jobs) == 2
+    with pytest.raises(UsageError, match=r"x\.gif: this output would replace one of your originals"):
+        settle(plan, ColorizeOptions(color_input="copy"))
+
+
+def test_a_name_and_a_format_that_differ_are_refused(photos: Path, tmp_path: Path) -> None:
+    photo = pictures(photos, a__tif="TIFF", b__jpg="JPEG") / "a.tif"
+    for source in (photo, photos / "b.jpg"):
+        with pytest.raises(UsageError, match=r"--out r\.jpg is a name for JPEG, and --format asks for PNG"):
+            settle(find_jobs(source, tmp_path / "r.jpg"), ColorizeOptions(format="png"))
+    (job,) = settle(find_jobs(photo, tmp_path / "r.jpeg"), ColorizeOptions(format="jpeg")).jobs
+    assert (job.target.name, job.format) == ("r.jpeg", "jpeg")
+    for out in (None, tmp_path / "new", photos / "sub"):  # no name of an output
+        (job,) = settle(find_jobs(photo, out), ColorizeOptions(format="png")).jobs
+        assert job.target.name.endswith(".tif.png")
+
+
+def test_pages_without_room_name_what_was_given(photos: Path, tmp_path: Path) -> None:
+    page = gray(scene(8, 12))
+    (photos / "a.tif").write_bytes(saved(page, "TIFF", save_all=True, append_images=[page] * 3))
+    plan = settle(find_jobs(photos / "a.tif", tmp_path / "m.jpg"), ColorizeOptions())
+    (left,) = plan.left_out
+    assert left.reason == "has 4 pages, which only TIFF can hold; choose --format tiff or another --out"
+
+
+def test_more_kinds_of_pictures_are_named(photos: Path) -> None:
+    kinds = [".psb", ".hif", ".jpf", ".jpc", ".jp2k", ".exr", ".dcm", ".xcf", ".svg", ".pdf", ".pbm", ".psp"]
+    plan = find_jobs(tree(photos, "a.jpg", *(f"b{kind}" for kind in kinds)), None)
+    assert sorted(left.path.suffix for left in plan.left_out) == sorted(kinds)

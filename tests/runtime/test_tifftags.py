@@ -502,3 +502,14 @@ def test_any_values_come_back(layout: str, main: list[Tag], exif: list[Tag]) -> 
     [page] = read_tags(out)
     assert not page.damaged
     assert values(page.tags) == values(tags)
+
+
+def test_what_tifffile_adds_to_a_description_is_no_damage() -> None:
+    page = read_tags(io.BytesIO(tiff(GRAY, description="Oma", metadata={"axes": "YX"})))[0]
+    assert page.damaged == ()
+    assert [tag.data for tag in page.tags if tag.code == 270] == [b"Oma\0"]
+
+
+def test_a_tag_that_comes_twice_with_the_same_value_is_no_damage() -> None:
+    assert read_tags(io.BytesIO(by_hand(MAKE, MAKE))) == [Tags((MAKE_TAG,))]
+    assert read_tags(io.BytesIO(by_hand((270, 2, 2, 0x41), (270, 2, 2, 0x42))))[0].damaged == (270,)

@@ -35,7 +35,7 @@ from bwcolor.formats.jpeg import APP1, APP13, COM, SOS, segments
 from bwcolor.options import ColorizeOptions
 from bwcolor.pipeline import run
 from bwcolor.plan import find_jobs, settle
-from bwcolor.verify import Check, in_colour_already, recovered, verify_photo
+from bwcolor.verify import Check, in_colour_already, verify_photo
 
 MOST = 10**9  # px
 HEIGHT, WIDTH = 90, 124
@@ -535,13 +535,34 @@ def test_a_tiff_output_with_damaged_tags_is_not_blamed_on_its_original(tmp_path:
         assert "the original" not in str(error.value)
 
 
-def test_what_a_colour_file_holds_in_black_and_white(tmp_path: Path) -> None:
-    output, _ = pair(tmp_path, "a.png", saved(gray(GRAY), "PNG"))
-    assert np.abs(recovered(output, MOST).astype(int) - GRAY).max() <= 1
-
-
 def test_photos_in_colour_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "colour.png").write_bytes(saved(Image.fromarray(COLOURS), "PNG"))
     (tmp_path / "mixed.tif").write_bytes(two_pages(COLOURS, GRAY))
     assert in_colour_already(tmp_path / "colour.png", MOST)
     assert not in_colour_already(tmp_path / "mixed.tif", MOST)
+
+
+def test_a_profile_that_was_left_out_is_not_said_to_be_there(tmp_path: Path) -> None:
+    inks = SRGB_PROFILE[:16] + b"CMYK" + SRGB_PROFILE[20:]
+    for name, profile, words in (
+        ("a.jpg", inks, "not one for RGB or gray"),
+        ("b.jpg", GRAY_PROFILE, "not one that can be made one for RGB"),
+    ):
+        source = rgb(GRAY).convert("CMYK") if profile is inks else gray(GRAY)
+        output, original = pair(tmp_path, name, saved(source, "JPEG", quality=90, icc_profile=profile))
+        found = answers(output, original)["metadata"]
+        assert found.ok
+        assert found.words == (
+            "EXIF, XMP, IPTC, comments and resolution are the original's; the original's profile is "
+            f"{words} and was left out"
+        )
+
+
+def test_pages_that_are_all_right_are_told_together(tmp_path: Path) -> None:
+    for name, content in (("a.tif", two_pages(GRAY, GRAY)), ("b.tif", two_pages(GRAY16, GRAY))):
+        output, original = pair(tmp_path, name, content, DEPTH_8)
+        found = answers(output, original)
+        for check in (found["brightness"], found["metadata"]):
+            assert check.ok
+            assert check.words.startswith("all 2 pages: ")
+    assert " or luma is" in found["brightness"].words

@@ -3,6 +3,7 @@
 import io
 import shutil
 import subprocess
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -254,3 +255,25 @@ def test_exiftool_reads_and_rewrites_it(packet: str | None, compact: list[str], 
     again = in_a_jpeg(labelled(rewritten, OTHER)[0], photo)
     checked(packet_of(again), OTHER)
     assert exiftool(again, "-s3", "-XMP-dc:Title", "-XMP-bwcolor:Model") == b"A day at the sea\nolder\n"
+
+
+def test_white_space_in_a_declaration_takes_no_time() -> None:
+    start = time.monotonic()
+    _, kept = labelled(("<?xml " + " " * 60_000 + "?><a/>").encode("utf-16"), LABEL)
+    assert not kept
+    assert time.monotonic() - start < 2
+
+
+def test_the_encoding_of_a_declaration_is_replaced() -> None:
+    packet = '<?xml version="1.0" encoding="UTF-16"?><rdf:RDF xmlns:rdf="' + RDF + '"> </rdf:RDF>'
+    result, kept = labelled(packet.encode("utf-16"), LABEL)
+    assert kept
+    assert result.startswith(b'<?xml version="1.0"?>')
+
+
+@pytest.mark.parametrize("filler", ["<a/>" * 210_000, "<a>" + "x" * 4_200_000 + "</a>"], ids=["elements", "bytes"])
+def test_packets_beyond_all_measure_count_as_unreadable(filler: str) -> None:
+    packet = f'<rdf:RDF xmlns:rdf="{RDF}">{filler}</rdf:RDF>'
+    result, kept = labelled(packet.encode(), LABEL)
+    assert not kept
+    assert len(result) < 5_000

@@ -23,6 +23,8 @@ CASES = (  # name, width, height in px, bits
     ("120_megapixels_16_bit.tif", 12_650, 9_490, 16),
     ("120_megapixels_16_bit_lzw.tif", 12_650, 9_490, 16),
     ("120_megapixels_16_bit_rgb.tif", 12_650, 9_490, 16),
+    ("24_megapixels.png", 6000, 4000, 8),
+    ("24_megapixels_16_bit.png", 6000, 4000, 16),
     ("1x1.png", 1, 1, 8),
     ("1x5000.png", 1, 5000, 8),
     ("5000x1.png", 5000, 1, 8),
@@ -55,7 +57,7 @@ def make_photo(path: Path, width: int, height: int, bits: int) -> None:
         compression = "lzw" if "_lzw" in path.name else None
         tifffile.imwrite(path, pixels, photometric="minisblack", compression=compression, predictor=bool(compression))
     else:
-        Image.fromarray(pixels).save(path, quality=90)
+        Image.fromarray(pixels).save(path, **({"quality": 90} if path.suffix == ".jpg" else {"compress_level": 1}))
 
 
 def measure(photo: Path, out: Path, model: str) -> dict[str, object]:

@@ -15,6 +15,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,7 +40,7 @@ def colours(gray: NDArray[np.uint8], model: OnnxModel, sizes: list[int], way: st
         else:
             seen, network = gray, dataclasses.replace(model, spec=dataclasses.replace(model.spec, network_size=size))
         chroma = predict_chroma(seen, 1, network, "fast")
-        found.append(compose(base, reduced_to(chroma, *small)))
+        found.append(compose(base, cv2.resize(chroma, small[::-1], interpolation=cv2.INTER_AREA)))
     return found
 
 

@@ -76,8 +76,8 @@ Outputs say in their XMP that software made their colours. A BMP has no place fo
 
 ## Large photos
 
-Peak memory of whole runs, `python benchmarks/memory.py` (Linux, one photo a run, measured on 2026-11-21 on two cores). TIFFs are
-read and written in strips, and a gray JPEG's brightness is decoded once and then given back.
+Peak memory of whole runs, `python benchmarks/memory.py` (Linux, one photo a run, measured on 2026-11-21 on two cores).
+TIFFs are read and written in strips, and a gray JPEG's brightness is never encoded again.
 
 | photo | peak memory |
 |---|---|
@@ -88,7 +88,8 @@ read and written in strips, and a gray JPEG's brightness is decoded once and the
 | TIFF, 16 bit, RGB, 120 megapixels | 483 MB |
 | PNG, 24 megapixels: 8 bit; 16 bit | 376 MB; 729 MB |
 
-Photos with more than 300 million pixels are named and left out before the run starts, unless `--max-pixels` says otherwise.
+Photos with more than 300 million pixels are named and left out before the run starts, unless `--max-pixels` says
+otherwise.
 
 ## How to read the tables
 

@@ -25,6 +25,8 @@ XMP = (
     b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="' + TITLE + b'"/>'
     b"</rdf:RDF></x:xmpmeta>"
 )
+
+pillow_heif.register_heif_opener(thumbnails=False)  # for all who save, or look at, HEIC here
 GPS = {1: "N", 2: (48.0, 8.0, 15.0), 3: "E", 4: (11.0, 34.0, 30.0)}
 
 G8: Pixels = scene(HEIGHT, WIDTH)
@@ -228,8 +230,6 @@ def described(kind: str, image: Image.Image, orientation: int = 1, icc: bytes | 
         settings["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
     else:
         settings["xmp"] = XMP
-    if kind == "HEIF":
-        pillow_heif.register_heif_opener(thumbnails=False)
     content = saved(image, kind, **settings)
     if kind == "JPEG":
         stored = unit(y_plane(content))

@@ -159,9 +159,10 @@ def chroma_quantization(quality: int) -> list[int]:
 
 def _encode_jpeg(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
     """Carries the luma of a gray file over bit for bit; that of other files is made a gray file first."""
-    is_jpeg = scan.header.format == "jpeg"
-    frame = carried_frame(scan.read()) if is_jpeg else None
-    table, progressive = luma_coding(scan.read()) if is_jpeg else (None, False)
+    source = scan.read() if scan.header.format == "jpeg" else b""
+    frame = carried_frame(source)
+    table, progressive = luma_coding(source)
+    del source  # not held while a large photo's luma takes its memory
     height, width = photo.luma.shape
     if frame is None and max(height, width) > JPEG_MAX_SIDE:
         raise PhotoError(f"{width} x {height} is more than a JPEG can hold; --format tiff has room")
@@ -169,7 +170,6 @@ def _encode_jpeg(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, co
     for strip in chroma_strips(photo.luma, chroma, coding.sampling):
         for encoder, plane in zip(encoders, strip, strict=True):
             encoder.add(plane)
-    # Read again only now: until here a large photo's luma took its memory.
     gray = scan.read() if frame is not None else encode_gray(photo.luma, table or LUMA_TABLE, progressive)
     carried = carry_luma(gray, [encoder.finish() for encoder in encoders], coding.sampling)
     content, lost = put_into_jpeg(metadata, carried)

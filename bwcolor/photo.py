@@ -111,13 +111,18 @@ def open_scan(path: Path, max_pixels: int) -> Iterator[Scan]:
 
 def check(header: Header, max_pixels: int) -> None:
     """Raises PhotoError for what is too large, or has frames that would be lost."""
+    check_size(header, max_pixels)
+    if header.frames > 1 and header.format in ANIMATED:
+        raise PhotoError(f"is an animation of {header.frames} frames; only pictures can be colorized")
+
+
+def check_size(header: Header, max_pixels: int) -> None:
+    """Raises PhotoError for a photo, or a page of it, with more pixels than that."""
     if header.pixels > max_pixels:
         raise PhotoError(
             f"{header.width} x {header.height} = {header.pixels:,} pixels is over the limit of {max_pixels:,};"
             " raise it with --max-pixels"
         )
-    if header.frames > 1 and header.format in ANIMATED:
-        raise PhotoError(f"is an animation of {header.frames} frames; only pictures can be colorized")
 
 
 def read_photo(path: Path, max_pixels: int) -> Photo:

@@ -12,6 +12,7 @@ from bwcolor.errors import FolderError, NoPhotosError, PhotoError, UsageError
 from bwcolor.formats.header import EXTENSIONS, Format, read_header
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import WRITABLE, output_format
+from bwcolor.photo import check_size
 
 # Pictures that a user may expect to be colorized: named, not passed over in silence.
 OTHER_PICTURES = frozenset({
@@ -114,11 +115,7 @@ def settle(plan: Plan, options: ColorizeOptions) -> Plan:
         named = NAMED_FORMATS.get(job.target.suffix.lower()) if job.target == plan.out else None
         differs = job.target.suffix.lower() != job.source.suffix.lower()
         try:
-            if header.pixels > options.max_pixels:
-                raise PhotoError(
-                    f"{header.width} x {header.height} = {header.pixels:,} pixels is over the limit of"
-                    f" {options.max_pixels:,}; raise it with --max-pixels"
-                )
+            check_size(header, options.max_pixels)
             form = output_format(header, (named if differs else None) or options.format, options.eight_bit)
         except PhotoError as error:
             left_out.append(LeftOut(job.source, str(error), failed=True))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from bwcolor.color import compose, luma, rgb_to_lab
 from bwcolor.evaluate import square
-from bwcolor.formats.header import EXTENSIONS
+from bwcolor.formats.known import EXTENSIONS
 from bwcolor.kinds import network_chroma, network_input
 from bwcolor.metrics import ciede2000
 from bwcolor.photo import read_rgb

@@ -55,6 +55,22 @@ class LabelChoice(enum.StrEnum):
     NONE = "none"
 
 
+class ProgressStyle(enum.StrEnum):
+    """The choices of --progress."""
+
+    AUTO = "auto"
+    RICH = "rich"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+class Redo(enum.StrEnum):
+    """The choices of --redo."""
+
+    STALE = "stale"
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; an explicit cuda never runs on the CPU.")]
 ModelName = Annotated[
     str,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from bwcolor.borders import border_weight
 from bwcolor.color import Array
+from bwcolor.endurance import Trouble
 from bwcolor.formats.decoders import Pixels
 from bwcolor.kinds import network_chroma, network_input
 from bwcolor.options import Detail
-from bwcolor.session import Model, Network, networks
+from bwcolor.session import Average, Model, Network, carried_out, networks
 from bwcolor.tiling import feather, plan_tiles
 from bwcolor.turning import as_stored, upright
 
@@ -27,6 +29,28 @@ TILE_BATCH = 4  # tiles a call: memory stays bounded
 CUBIC = -0.75  # the kernel's free parameter (Keys 1981), as in OpenCV's INTER_CUBIC
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """The chroma of a photo, see predict_chroma. by: what made it, whose label and SHA-256 belong into its metadata.
+
+    That is the model itself, unless the CPU took over from a GPU that failed, with a file of its own.
+    """
+
+    chroma: Array
+    by: Model
+
+
+def predict(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Prediction:
+    """As predict_chroma, with what really made the chroma."""
+    passes = [
+        carried_out(network, lambda now: PASSES[now.spec.shape](luma, orientation, now, detail))
+        for network in networks(model)
+    ]
+    chroma = as_stored(_mean([upright_chroma for upright_chroma, _ in passes]), orientation)
+    by = tuple(network for _, network in passes)
+    return Prediction(chroma, Average(by, model.lines) if isinstance(model, Average) else by[0])
+
+
 def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Array:
     """Chroma of a photo at network scale; the network sees it upright.
 
@@ -34,8 +58,7 @@ def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail)
     Cb and Cr in -0.5..0.5, as stored, h and w at most height and width. Several networks see the photo
     at their own sizes; the mean of their chroma has the size of the largest. Plain margins stay neutral.
     """
-    upright_chroma = [PASSES[network.spec.shape](luma, orientation, network, detail) for network in networks(model)]
-    return as_stored(_mean(upright_chroma), orientation)
+    return predict(luma, orientation, model, detail).chroma
 
 
 def _mean(chromas: list[Array]) -> Array:
@@ -128,6 +151,14 @@ def _whole_pass(luma: Array, network: Network) -> Array:
 
 
 def _tiled_pass(luma: Array, network: Network) -> Array:
+    try:
+        return _tiled(luma, network)
+    except Trouble as trouble:
+        trouble.tiled = True  # there may be smaller ones
+        raise
+
+
+def _tiled(luma: Array, network: Network) -> Array:
     height, width = luma.shape
     size = network.spec.tile_size
     overlap = int(size * OVERLAP)

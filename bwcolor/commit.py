@@ -5,16 +5,17 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bwcolor.errors import FolderError, PhotoError
+from bwcolor.errors import FolderError, PassingError
 
 # What disks answer to a call that they do not know: hard links, flushing a folder.
 NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
-TEMPORARY_PREFIX = ".bwcolor-"
+TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".bwcolor-", ".part"
 
 
 def commit(content: bytes, target: Path, overwrite: bool) -> None:
@@ -31,7 +32,7 @@ def committed(
 
     Written to a temporary sibling, flushed to disk, then linked to its name. With `overwrite` it
     replaces what is there. times: of last access and change in nanoseconds, for the file to have. mode: the
-    original's permission bits, which nobody gets more of; the owner may always read and write. Raises PhotoError
+    original's permission bits, which nobody gets more of; the owner may always read and write. Raises PassingError
     when the name is taken or what has it can't be replaced, FolderError when the folder can't be written or the disk is
     full. An OSError of the block counts as one of writing: what reads files there must raise PhotoError.
     """
@@ -46,16 +47,16 @@ def committed(
             if times is not None:
                 os.utime(part, ns=times)
             _put_in_place(part, target, overwrite)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except FileExistsError as error:
         if not target.parent.is_dir():
             raise FolderError(f"{target.parent} is a file where a folder must be. Choose another --out.") from error
-        raise PhotoError(f"{target} exists already; --overwrite replaces it") from error
+        raise PassingError(f"{target} exists already; --overwrite replaces it") from error
     except IsADirectoryError as error:
-        raise PhotoError(f"{target} is a folder; move it away or choose another --out") from error
+        raise PassingError(f"{target} is a folder; move it away or choose another --out") from error
     except OSError as error:
         if error.errno in BAD_NAME:
-            raise PhotoError(f"the output folder's disk does not take its name ({error.strerror})") from error
+            raise PassingError(f"the output folder's disk does not take its name ({error.strerror})") from error
         raise FolderError(
             f"{target.parent}: can't be written ({error.strerror}). Choose another folder with --out,"
             " or free some space, and run the same command again: what is done is skipped."
@@ -64,11 +65,24 @@ def committed(
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    part = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.part"
+    part = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     try:
         yield part
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, age: float = 0.0) -> int:
+    """Removes unfinished files of runs that were killed; returns how many. age: seconds without a write."""
+    removed = 0
+    with contextlib.suppress(OSError):  # no such folder, or not ours to change
+        for entry in os.scandir(folder):
+            if entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX):
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age:
+                        Path(entry.path).unlink()
+                        removed += 1
+    return removed
 
 
 def _restrict(part: Path, mode: int) -> None:
@@ -95,7 +109,7 @@ def _put_in_place(part: Path, target: Path, overwrite: bool) -> None:
         if target.is_dir() or not os.access(target.parent, os.W_OK):
             raise
         # The folder took the new file, so that it is what lies there: on Windows, read-only or open elsewhere.
-        raise PhotoError(
+        raise PassingError(
             f"{target} can't be replaced ({error.strerror}): it may be read-only or open in another program"
         ) from error
 
@@ -114,7 +128,7 @@ def _link(part: Path, target: Path) -> None:
         part.replace(target)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     if os.name == "nt":
         return  # Windows can't open a folder
     descriptor = os.open(folder, os.O_RDONLY)

@@ -10,9 +10,10 @@ from PIL import Image
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats import exif as exifs
-from bwcolor.formats.exiftags import block_of, described
+from bwcolor.formats.exiftags import block_of, described, is_whole
 from bwcolor.formats.jpeg import APP0, APP1, APP2, APP13, COM
 from bwcolor.formats.photoshop import IPTC, iptc_block, resources_in, without
+from bwcolor.formats.png import chunk_of
 from bwcolor.formats.tifftags import Tag
 from bwcolor.metadata import (
     BYTE,
@@ -29,7 +30,6 @@ from bwcolor.metadata import (
     XMP_START,
     XMP_TAG,
     Metadata,
-    png_chunk_of,
 )
 
 SEGMENT = 65_533  # bytes that a JPEG segment holds behind its length
@@ -121,13 +121,8 @@ def tiff_tags(metadata: Metadata) -> list[Tag]:
 def lost_in_tiff(metadata: Metadata) -> tuple[str, ...]:
     """What has no place among the tags that `tiff_tags` gives, in words."""
     comments = ("comments left out: the format has no place for them",) if metadata.comments else ()
-    lost = (*comments, *lost_of_native(metadata))
-    try:
-        if metadata.exif is not None:
-            described(metadata.exif)
-    except PhotoError:
-        lost = (*lost, "damaged EXIF left out")
-    return lost
+    damaged = metadata.exif is not None and not is_whole(metadata.exif)
+    return (*comments, *lost_of_native(metadata), *(["damaged EXIF left out"] if damaged else []))
 
 
 def lost_of_native(metadata: Metadata) -> tuple[str, ...]:
@@ -135,7 +130,7 @@ def lost_of_native(metadata: Metadata) -> tuple[str, ...]:
     segments = [part for part in metadata.native if part[:1] == b"\xff"]
     chunks = {part[4:8]: part[8:-4] for part in metadata.native if part[:1] != b"\xff"}
     lost = []
-    if any(part[1] != APP0 for part in segments):
+    if any(part[1] != APP0 or not part[4:].startswith(b"JFIF\0") for part in segments):
         lost.append("application segments of the JPEG left out")
     if {b"tEXt", b"zTXt", b"iTXt"} & chunks.keys():
         lost.append("texts of the PNG left out")
@@ -205,15 +200,15 @@ def put_into_png(metadata: Metadata, encoded: bytes) -> tuple[list[bytes | memor
     chunks = list(metadata.native) if all(chunk[4:8] in PNG_KEPT for chunk in metadata.native) else []
     if metadata.icc is not None:
         chunks = [chunk for chunk in chunks if chunk[4:8] != b"sRGB"]
-        chunks.insert(0, png_chunk_of(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
+        chunks.insert(0, chunk_of(b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)))
     dpi = next(iter(resolutions(metadata)), None) if metadata.tags else metadata.dpi
     if dpi is not None and not any(chunk[4:8] == b"pHYs" for chunk in chunks):
-        chunks.append(png_chunk_of(b"pHYs", struct.pack(">IIB", *(round(dots * METRE) for dots in dpi), 1)))
+        chunks.append(chunk_of(b"pHYs", struct.pack(">IIB", *(round(dots * METRE) for dots in dpi), 1)))
     block = exif_of(metadata)
-    chunks += [png_chunk_of(b"eXIf", block)] if block else []
+    chunks += [chunk_of(b"eXIf", block)] if block else []
     xmp = xmp_of(metadata)
-    chunks += [png_chunk_of(b"iTXt", PNG_XMP + b"\0\0\0\0" + xmp)] if xmp else []
-    chunks += [png_chunk_of(b"tEXt", b"Comment\0" + comment.replace(b"\0", b"")) for comment in metadata.comments]
+    chunks += [chunk_of(b"iTXt", PNG_XMP + b"\0\0\0\0" + xmp)] if xmp else []
+    chunks += [chunk_of(b"tEXt", b"Comment\0" + comment.replace(b"\0", b"")) for comment in metadata.comments]
     apart, view = image_resources_of(metadata), memoryview(encoded)
     lost = ("IPTC and Photoshop data left out: PNG has no place for them",) if apart else ()
     return [view[:PNG_HEAD], *chunks, view[PNG_HEAD:]], lost

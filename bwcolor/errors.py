@@ -6,7 +6,9 @@ BwcolorError                exit code of the command
 |-- ModelError              4   a model file that can't be used
 |-- FolderError             5   input or output folder can't be used, disk full
 |-- NoPhotosError           6   nothing to colorize
+|-- BusyError               7   another run holds the output folder
 `-- PhotoError              1   one photo can't be read, colorized or written; the run goes on
+    `-- PassingError            the same, of a cause that may be gone when it is tried again
 """
 
 
@@ -36,5 +38,13 @@ class NoPhotosError(BwcolorError):
     exit_code = 6
 
 
+class BusyError(BwcolorError):
+    exit_code = 7
+
+
 class PhotoError(BwcolorError):
     exit_code = 1
+
+
+class PassingError(PhotoError):
+    pass

@@ -54,7 +54,8 @@ def evaluate(
         from bwcolor.evaluate import PROTOCOLS, evaluate_photos
         from bwcolor.options import ColorizeOptions
         from bwcolor.plan import find_jobs
-        from bwcolor.progress import RunView, printable
+        from bwcolor.printable import printable
+        from bwcolor.progress import RunView
         from bwcolor.zoo import load
 
         if json_file:
@@ -99,7 +100,7 @@ def evaluate(
 
 def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> None:
     from bwcolor.metrics import HUES, summarize
-    from bwcolor.progress import printable
+    from bwcolor.printable import printable
 
     typer.echo(f"\nProtocol: {protocol}; means over {len(results)} photos")
     typer.echo(

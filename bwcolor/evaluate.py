@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bwcolor.budget import PixelBudget
 from bwcolor.chroma import predict_chroma
 from bwcolor.color import luma, rgb_to_lab
 from bwcolor.errors import ModelError, PhotoError
@@ -16,7 +17,7 @@ from bwcolor.metrics import Floats, Scores, ab_histogram, hue_shares, score_lab
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import compose_pixels
 from bwcolor.photo import read_rgb
-from bwcolor.pipeline import PixelBudget, in_threads
+from bwcolor.pipeline import in_threads
 from bwcolor.session import Model
 
 Picture = NDArray[np.uint8]

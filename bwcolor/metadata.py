@@ -2,8 +2,7 @@
 
 import io
 import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -11,10 +10,11 @@ from PIL import Image
 from bwcolor.errors import PhotoError
 from bwcolor.formats import exif as exifs
 from bwcolor.formats import icc as profiles
-from bwcolor.formats import jp2
+from bwcolor.formats import jp2, png
 from bwcolor.formats import xmp as packets
-from bwcolor.formats.header import Format, pillow_formats
+from bwcolor.formats.header import pillow_formats
 from bwcolor.formats.jpeg import APP0, APP1, APP2, APP13, APP14, APP15, COM, SOS, segments
+from bwcolor.formats.known import Format
 from bwcolor.formats.photoshop import PREVIEWS, iptc_block, without
 from bwcolor.formats.tiffpages import page_layout
 from bwcolor.formats.tifftags import Tag, read_tags
@@ -117,19 +117,17 @@ def _without_manifests(native: list[bytes]) -> tuple[list[bytes], tuple[str, ...
 def _read_png(source: bytes) -> Metadata:
     known = _read_with_pillow(source)
     native, lost = [], known.lost
-    for kind, chunk in _png_chunks(source):
-        if (kind == b"iTXt" and chunk[8:].startswith(PNG_XMP)) or (kind == b"pHYs" and ABSURD in lost):
+    for chunk in png.chunks(source):
+        kind = chunk.kind
+        if kind == b"IDAT" or not chunk.is_sound() or (kind == b"pHYs" and ABSURD in lost):
+            continue
+        if kind == b"iTXt" and bytes(chunk.body[: len(PNG_XMP)]) == PNG_XMP:
             continue
         if kind in PNG_KEPT:
-            native.append(chunk)
+            native.append(bytes(chunk.whole))
         if kind == b"iCCP" and known.icc is None:
             lost = (*lost, "damaged colour profile left out")
     return replace(known, native=tuple(native), lost=lost)
-
-
-def png_chunk_of(kind: bytes, body: bytes) -> bytes:
-    """A chunk of a PNG, with its length and its checksum."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def _read_gif(source: bytes) -> Metadata:
@@ -140,18 +138,6 @@ def _read_gif(source: bytes) -> Metadata:
     if end < 0:
         return replace(known, lost=(*known.lost, "damaged XMP left out"))
     return replace(known, xmp=source[start + len(XMP_OF_GIF) : end] or None)
-
-
-def _png_chunks(source: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and bytes of each chunk whose checksum is right."""
-    position = 8
-    while position + 12 <= len(source):
-        (length,) = struct.unpack_from(">I", source, position)
-        end = position + 12 + length
-        kind, body, check = source[position + 4 : position + 8], source[position + 4 : end - 4], source[end - 4 : end]
-        if kind != b"IDAT" and zlib.crc32(body).to_bytes(4, "big") == check:
-            yield kind, source[position:end]
-        position = end
 
 
 def _read_with_pillow(source: bytes) -> Metadata:

@@ -270,6 +270,6 @@ def _trial(trial: "Trial") -> str:
 
 
 def _say(text: str) -> None:
-    from bwcolor.progress import printable
+    from bwcolor.printable import printable
 
     typer.echo(printable(text))

@@ -1,6 +1,7 @@
 """What a user can choose for a run."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from bwcolor.errors import UsageError
@@ -10,6 +11,7 @@ OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]
 Sampling = Literal["420", "444"]
 LabelKind = Literal["xmp", "visible", "none"]
 ColorInput = Literal["skip", "copy", "recolor"]
+NOT_OF_OUTPUTS = frozenset({"overwrite", "max_pixels", "jobs", "color_input"})  # settings that leave outputs the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,11 @@ class ColorizeOptions:
             raise UsageError(f"--chroma-quality must be between 1 and 100, not {self.chroma_quality}.")
         if self.jobs < 0:
             raise UsageError(f"--jobs must be 0 or more, not {self.jobs}.")
+
+    def as_json(self) -> str:
+        """The settings that change outputs, in a fixed order."""
+        settings = {name: value for name, value in asdict(self).items() if name not in NOT_OF_OUTPUTS}
+        return json.dumps(settings, sort_keys=True)
 
     def in_words(self) -> str:
         """The settings that change colours, for the label."""

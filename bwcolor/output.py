@@ -29,8 +29,9 @@ from bwcolor.embed import (
 )
 from bwcolor.errors import PhotoError
 from bwcolor.formats.decoders import Pixels, to_eight_bits
-from bwcolor.formats.header import Format, Header, reason
+from bwcolor.formats.header import reason
 from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
+from bwcolor.formats.known import Format
 from bwcolor.formats.tiffpages import PageLayout, page_layout, tiff_page_pixels
 from bwcolor.formats.tifftags import write_tags
 from bwcolor.formats.xmp import read_label
@@ -57,11 +58,6 @@ COMPRESSORS: dict[str, Callable[[Any], bytes | bytearray]] = {
     "zlib": partial(imagecodecs.zlib_encode, level=ZLIB_LEVEL),
     "zstd": imagecodecs.zstd_encode,
 }
-DEEP_FORMATS: frozenset[Format] = frozenset({"png", "tiff"})  # that hold 16 bits
-# Kinds that we can write in; photos of others become PNG, or TIFF from 9 bits up.
-WRITABLE: dict[Format, str] = {
-    "jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif", "bmp": ".bmp",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +78,6 @@ class Page:
     photo: Photo
     chroma: Array | None
     metadata: Metadata
-
-
-def output_format(header: Header, wanted: Format | None, eight_bit: bool) -> Format:
-    """What a photo is written as; PhotoError when the wanted format can't hold its depth or its pages."""
-    deep = header.deep and not eight_bit
-    if wanted not in (None, "tiff") and header.pages > 1:
-        raise PhotoError(f"has {header.pages} pages, which only TIFF can hold; choose --format tiff or another --out")
-    if wanted is None:
-        if header.format in WRITABLE and (not deep or header.format in DEEP_FORMATS):
-            return header.format
-        return "tiff" if deep else "png"
-    if deep and wanted not in DEEP_FORMATS:
-        raise PhotoError(
-            f"has {header.bits} bits, which {wanted.upper()} can't hold; --format tiff or png keeps them, --depth 8"
-            " gives them up"
-        )
-    return wanted
 
 
 def encode(scan: Scan, pages: Iterator[Page], coding: Coding, out: BinaryIO) -> tuple[str, ...]:

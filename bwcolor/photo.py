@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from bwcolor.errors import PhotoError
-from bwcolor.formats import exif, jp2
+from bwcolor.errors import PassingError, PhotoError
+from bwcolor.formats import exif, jp2, png
 from bwcolor.formats.decoders import DECODE, Decoded, Pixels
-from bwcolor.formats.header import EMPTY, Format, Header, header_of, pillow_formats, reason
+from bwcolor.formats.header import EMPTY, header_of, pillow_formats, reason
 from bwcolor.formats.jpeg import APP1, SOI, SOS, segments
+from bwcolor.formats.known import Format, Header, check_size
 from bwcolor.formats.tiffpages import decode_tiff_page
 from bwcolor.tint import Kind, kind_of
 
 ANIMATED: frozenset[Format] = frozenset({"webp", "png", "avif"})  # kinds whose further frames would be lost
-PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_DESCRIBES = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})  # chunks that can hold an orientation
 
 
@@ -68,12 +68,12 @@ class Scan:
             self.file.seek(0)
             return self.file.read()
         except OSError as error:
-            raise PhotoError(f"can't be read ({error.strerror})") from error
+            raise PassingError(f"can't be read ({error.strerror})") from error
 
     def must_be_unchanged(self) -> None:
         """Raises PhotoError when the file was changed since it was opened: what was read may be of two minds."""
         if os.fstat(self.file.fileno()).st_mtime_ns != self.times[1]:
-            raise PhotoError("was changed while it was read; run the same command again")
+            raise PassingError("was changed while it was read; run the same command again")
 
     def sha256(self) -> str:
         """Of the whole file, in hex."""
@@ -81,7 +81,7 @@ class Scan:
             self.file.seek(0)
             return hashlib.file_digest(cast(io.BytesIO, self.file), "sha256").hexdigest()
         except OSError as error:
-            raise PhotoError(f"can't be read ({error.strerror})") from error
+            raise PassingError(f"can't be read ({error.strerror})") from error
 
     def _decode(self, page: int) -> tuple[Decoded, int]:
         if self.header.format == "tiff":
@@ -96,7 +96,7 @@ def open_scan(path: Path, max_pixels: int) -> Iterator[Scan]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise PhotoError(f"can't be read ({error.strerror})") from error
+        raise PassingError(f"can't be read ({error.strerror})") from error
     with file:
         try:
             header = header_of(file)
@@ -114,15 +114,6 @@ def check(header: Header, max_pixels: int) -> None:
     check_size(header, max_pixels)
     if header.frames > 1 and header.format in ANIMATED:
         raise PhotoError(f"is an animation of {header.frames} frames; only pictures can be colorized")
-
-
-def check_size(header: Header, max_pixels: int) -> None:
-    """Raises PhotoError for a photo, or a page of it, with more pixels than that."""
-    if header.pixels > max_pixels:
-        raise PhotoError(
-            f"{header.width} x {header.height} = {header.pixels:,} pixels is over the limit of {max_pixels:,};"
-            " raise it with --max-pixels"
-        )
 
 
 def read_photo(path: Path, max_pixels: int) -> Photo:
@@ -157,7 +148,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise PhotoError(f"can't be read ({error.strerror})") from error
+        raise PassingError(f"can't be read ({error.strerror})") from error
     if not source:
         raise PhotoError(EMPTY)
     return source
@@ -169,7 +160,7 @@ def _open(source: bytes) -> Image.Image:
 
 def stored_orientation(source: bytes) -> int:
     """EXIF's orientation of a file that is not a TIFF; 1 where there is none or it is damaged."""
-    if source.startswith(PNG_START) and not PNG_DESCRIBES & set(_png_chunks(source)):
+    if source.startswith(png.START) and not PNG_DESCRIBES & {chunk.kind for chunk in png.chunks(source)}:
         return 1  # Pillow would decode it to see what lies behind the pixels
     with _open_or_none(source) as image:
         if image is None:
@@ -190,14 +181,6 @@ def _jpeg_orientation(source: bytes) -> int:
         if part.marker == APP1 and part.head[4:10] == b"Exif\0\0":
             return exif.orientation(part.head[10:])
     return 1
-
-
-def _png_chunks(source: bytes) -> Iterator[bytes]:
-    """Types of a PNG's chunks (PNG specification, 5.3)."""
-    position = len(PNG_START)
-    while position + 12 <= len(source):
-        yield source[position + 4 : position + 8]
-        position += 12 + int.from_bytes(source[position : position + 4], "big")
 
 
 @contextmanager

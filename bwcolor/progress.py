@@ -2,40 +2,41 @@
 
 import contextlib
 import time
-import unicodedata
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bwcolor.plan import LeftOut
+from bwcolor.printable import printable
 from bwcolor.report import Outcome, Report
+from bwcolor.walk import LeftOut
 
 PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
-MASKED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Unicode categories never printed as they are
 NAME_WIDTH = 32  # columns of the bar's line for the name of a photo
 
 
-def printable(name: object) -> str:
-    """A file name as data: control characters, line ends, bidi marks and undecodable bytes made visible."""
-    return "".join(char if unicodedata.category(char) not in MASKED else f"\\u{ord(char):04x}" for char in str(name))
+Style = Literal["auto", "rich", "plain", "none"]  # rich: a bar; plain: lines; auto: a bar where there is a terminal
 
 
 class RunView:
     """Shows outcomes as they come. level: -1 only failures, 0 the usual, 1 every photo."""
 
-    def __init__(self, total: int, root: Path, level: int) -> None:
+    def __init__(self, total: int, root: Path, level: int, style: Style = "auto") -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._root = root
         self._level = level
         self._total = total
-        self._left_out = self._done = 0
+        self._style = style
+        self.left_out = self._done = 0
+        self.failed = False  # whether any photo, or anything that may hold photos
         self._started = self._last_line = time.monotonic()
         self.report = Report()
         self._bar = Progress(
             BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("left"), _Name(),
-            console=self._console, transient=True, disable=level < 0 or not self._console.is_terminal,
+            console=self._console, transient=True,
+            disable=level < 0 or style in ("plain", "none") or (style == "auto" and not self._console.is_terminal),
         )  # fmt: skip
         self._task = self._bar.add_task("photos", total=total, name="")
 
@@ -59,7 +60,8 @@ class RunView:
 
     def leave_out(self, left: LeftOut) -> None:
         """One line for something that the walk found and the run does not open."""
-        self._left_out += 1
+        self.left_out += 1
+        self.failed |= left.failed
         self.warn(f"{'failed' if left.failed else 'left out'}: {_relative(left.path, self._root)}: {left.reason}")
 
     def show(self, outcome: Outcome) -> None:
@@ -67,6 +69,7 @@ class RunView:
         self.report.add(outcome)
         name = _relative(outcome.job.source, self._root)
         if outcome.state == "failed":
+            self.failed = True
             self.warn(f"failed: {name}: {outcome.reason}")
         elif self._level > 0 or (outcome.unexpected and self._level == 0):
             detail = outcome.reason or f"{outcome.seconds:.2f} s"
@@ -79,9 +82,14 @@ class RunView:
         self._bar.update(self._task, advance=1, name=printable(_relative(photo, self._root)))
         self._done += 1
         now = time.monotonic()
-        if self._bar.disable and now - self._last_line > PLAIN_INTERVAL:
+        if self._bar.disable and self._style != "none" and now - self._last_line > PLAIN_INTERVAL:
             self._last_line = now
             self.say(f"{self._done} of {self._total} photos")
+
+    def more(self, photos: int) -> None:
+        """There are so many photos more than was known."""
+        self._total += photos
+        self._bar.update(self._task, total=self._total)
 
     def summarize(self, out: Path) -> None:
         """The last lines: how many photos ended how, what was left out, how long it took."""
@@ -90,7 +98,7 @@ class RunView:
         parts = [f"{states['done']} colorized"]
         parts += [f"{count} skipped ({reason})" for reason, count in self.report.skipped.items()]
         parts += [f"{states['failed']} failed"] if states["failed"] else []
-        parts += [f"{self._left_out} left out"] if self._left_out else []
+        parts += [f"{self.left_out} left out"] if self.left_out else []
         self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")
         for note, count in self.report.notes.items():
             self.say(f"note: {count} of them: {note}")

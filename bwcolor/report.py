@@ -2,17 +2,23 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
 
 from bwcolor.plan import Job
+from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, State
 
-State = Literal["done", "skipped", "failed"]
+EXISTS = "a file of this name exists that no record knows; --overwrite replaces it"
+ADOPTED = "done already, as its label says"
+COLOUR = "in colour already; --color-input recolor colorizes them anew, copy copies them"
+COPIED = "in colour already: copied as they are"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One photo's end. reason: why it was skipped or failed. notes: what its output lacks. unexpected: whether a
-    skipped photo is worth a line of its own."""
+    skipped photo is worth a line of its own. lasting: whether a failure will come again as long as photo, model and
+    settings stay the same. path: the file that was written or found. input, output: their fingerprints, as far as
+    anybody looked. made_by: the model that coloured it and the settings, where one did."""
 
     job: Job
     state: State
@@ -20,6 +26,11 @@ class Outcome:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     unexpected: bool = False
+    lasting: bool = False
+    path: Path | None = None
+    input: Fingerprint = NO_FILE
+    output: Fingerprint = NO_FILE
+    made_by: Making | None = None
 
 
 @dataclass(slots=True)

@@ -1,34 +1,33 @@
-"""Opening a model file with onnxruntime on the device that is really used."""
+"""Opening a model file with onnxruntime on the device that is really used, and on another when that one fails."""
 
 import contextlib
+import hashlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bwcolor.color import luma
+from bwcolor.endurance import SessionClosed, SharedSession, Trouble, trouble_kind, what_it_said
 from bwcolor.errors import DeviceError, ModelError, UsageError
-from bwcolor.kinds import INPUTS, OUTPUTS, network_input, output_bounds, output_rgb
 from bwcolor.modelfile import ModelFile, read_model_file
-from bwcolor.onnxfile import OnnxFile, Tensor
 from bwcolor.spec import ModelSpec
+from bwcolor.trial import check_signature, try_network
+
+Result = TypeVar("Result")
 
 DEVICE_PATTERN = re.compile(r"auto|cpu|cuda(:\d+)?")
-OVERSHOOT = 1.0  # outputs may reach this far beyond the contract's range on a test picture, in widths of the range
-# RGB that a colorizer gives is the gray it was fed, with colours: a line through (gray fed, luma given) has a slope
-# near 1 and the means agree. A wrong range gives slopes of 0.004, 0.22 or 4.4, or means that are far apart.
-SLOPES = (0.4, 2.5)
-BRIGHTNESS_OFF = 0.3  # of 0..1
-TRIAL_LIMIT = 120.0  # seconds for a test picture; the largest colorizers take 5 on two cores
-MIN_SIDE_FOR_BRIGHTNESS = 64  # px; on less a network may do as it likes
+SMALLEST_TILE = 64  # px; training begins with pictures of this size, on smaller ones a network sees too little
+# onnxruntime's advice for scarce memory (github.com/microsoft/onnxruntime/issues/16307): no more than is asked for,
+# and no large workspaces for convolutions.
+SPARING = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_use_max_workspace": "0"}
 
 
 class Network(Protocol):
@@ -51,7 +50,8 @@ class Network(Protocol):
 class OnnxModel:
     """A loaded model. device: "cpu" or "cuda:N", where it really runs. why: a sentence for the user.
 
-    path, sha256: of the file; SHA-256 of its bytes, hex. one_at_a_time: it takes one picture a call.
+    path, sha256: of the file; SHA-256 of its bytes, hex. pictures: the most it takes a call; 0 for any number.
+    _standing: what became of it since; what the fields say is how it was loaded.
     """
 
     spec: ModelSpec
@@ -59,21 +59,30 @@ class OnnxModel:
     sha256: str
     device: str
     why: str
-    one_at_a_time: bool
-    _session: ort.InferenceSession
+    pictures: int
+    _shared: SharedSession
+    _standing: "Standing"
 
     def run(self, batch: NDArray[np.float32], options: ort.RunOptions | None = None) -> NDArray[np.float32]:
-        """See Network; raises ModelError when the network fails, or gives numbers that are none."""
-        name = self._session.get_inputs()[0].name
-        pieces = np.split(batch, len(batch)) if self.one_at_a_time else [batch]
-        try:
-            outs = [self._session.run(None, {name: piece}, options)[0] for piece in pieces]
-        except Exception as error:  # onnxruntime raises classes of its own for each kind of failure
-            raise ModelError(f"the model failed on a photo: {_first_line(error)}") from error
+        """See Network; raises Trouble when the device fails, ModelError when the network does, or gives no numbers."""
+        most = self.pictures or len(batch)
+        pieces = [batch[start : start + most] for start in range(0, len(batch), most)]
+        outs = [self._run(piece, options) for piece in pieces]
         out: NDArray[np.float32] = np.concatenate(outs) if len(outs) > 1 else outs[0]
         if not np.isfinite(out).all():
             raise ModelError("the model gave values that are not numbers (NaN or infinite)")
         return out
+
+    def _run(self, piece: NDArray[np.float32], options: ort.RunOptions | None) -> NDArray[np.float32]:
+        try:
+            return self._shared.run(piece, options)
+        except SessionClosed as closed:
+            raise Trouble("memory", self.device, "", 1) from closed
+        except Exception as error:  # onnxruntime raises classes of its own for each kind of failure
+            cause = error.with_traceback(None)  # its frames hold the session, which must be let go of before the next
+            if kind := trouble_kind(error, self.device):
+                raise Trouble(kind, self.device, what_it_said(error), len(piece)) from cause
+            raise ModelError(f"the model failed on a photo: {what_it_said(error)}") from cause
 
     @property
     def label(self) -> str:
@@ -91,9 +100,15 @@ class Average:
     """Networks whose chroma is averaged, each at its own size. label, sha256, lines: as of OnnxModel."""
 
     networks: tuple[Network, ...]
-    label: str = ""
-    sha256: str = ""
     lines: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return " + ".join(network.label for network in self.networks)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256("+".join(sorted(network.sha256 for network in self.networks)).encode()).hexdigest()
 
 
 Model = Network | Average
@@ -102,6 +117,116 @@ Model = Network | Average
 def networks(model: Model) -> tuple[Network, ...]:
     """The networks of a model: one, or those that are averaged."""
     return model.networks if isinstance(model, Average) else (model,)
+
+
+def troubles_of(model: Model) -> tuple[str, ...]:
+    """What its devices could not do so far and what was done instead: sentences for the user, each once, in order."""
+    opened = [network for network in networks(model) if isinstance(network, OnnxModel)]
+    return tuple(dict.fromkeys(sentence for network in opened for sentence in network._standing.troubles))
+
+
+def carried_out(network: Network, work: Callable[[Network], Result]) -> tuple[Result, Network]:
+    """What `work` makes with a network, and the network that really did it: always one from start to end.
+
+    Where the device of a loaded model fails, the work starts anew on less, with a new session or on the CPU, and so
+    does what comes after it, in all threads. Raises Trouble when nothing is left to try.
+    """
+    if not isinstance(network, OnnxModel):
+        return work(network), network
+    standing = network._standing
+    reopened = False
+    while True:
+        footing = standing.now or network
+        try:
+            result = work(footing)
+        except Trouble as trouble:
+            reopened |= standing.step_down(footing, trouble, may_reopen=not reopened)
+        else:
+            standing.worked(footing)
+            return result, footing
+
+
+class Standing:
+    """How a model that many threads use is run by now.
+
+    now: None until its device fails, then the model with less at a time, another session or another file. reopen: a
+    new session for the same file and device; to_cpu: the model on the CPU, None where it must not go there.
+    """
+
+    def __init__(self, reopen: Callable[[], SharedSession], to_cpu: Callable[[], OnnxModel] | None) -> None:
+        self.now: OnnxModel | None = None
+        self.troubles: tuple[str, ...] = ()
+        self._reopen = reopen
+        self._to_cpu = to_cpu
+        self._proven = True  # whether the session of `now` has done some work
+        self._lost: list[SharedSession] = []  # kept, because closing one whose device is lost can end the process
+        self._lock = threading.Lock()
+
+    def worked(self, footing: OnnxModel) -> None:
+        if not self._proven and footing is self.now:
+            self._proven = True
+
+    def step_down(self, footing: OnnxModel, trouble: Trouble, may_reopen: bool) -> bool:
+        """Changes `now`, where no other thread has since; raises when nothing is left. Whether it opened a session."""
+        with self._lock:
+            if self.now is not None and self.now is not footing:
+                return False
+            if not footing._shared.closed and (less := _on_less(footing, trouble)):
+                self._move(trouble, *less)
+                return False
+            if footing.device == "cpu":
+                raise trouble
+            if may_reopen and (again := self._opened_anew(footing, trouble)):
+                self._move(trouble, again, "the model was opened anew, for one photo at a time")
+                return True
+            self._give_up(footing, trouble)
+            return False
+
+    def _move(self, trouble: Trouble, footing: OnnxModel, what: str) -> None:
+        self.now = footing
+        sentence = f"{trouble.words}: {what}"
+        if sentence not in self.troubles:
+            self.troubles = (*self.troubles, sentence)
+
+    def _opened_anew(self, footing: OnnxModel, trouble: Trouble) -> OnnxModel | None:
+        """The model with a new session, or None; a session that never worked is not opened once more."""
+        if not self._proven and not footing._shared.closed:
+            return None
+        self._let_go(footing, trouble)
+        self._proven = False
+        try:
+            return replace(footing, _shared=self._reopen())
+        except (DeviceError, ModelError):
+            return None
+
+    def _give_up(self, footing: OnnxModel, trouble: Trouble) -> None:
+        """Moves to the CPU, or raises."""
+        if self._to_cpu is None:
+            raise trouble
+        self._let_go(footing, trouble)
+        try:
+            model = replace(self._to_cpu(), _standing=self)
+        except ModelError as error:
+            raise ModelError(f"{trouble.words}, and the CPU can't take over ({error})") from error
+        self._move(trouble, model, f"the rest of the run is on the CPU, with model {model.label}")
+
+    def _let_go(self, footing: OnnxModel, trouble: Trouble) -> None:
+        if trouble.kind == "lost":
+            self._lost.append(footing._shared)
+        else:
+            footing._shared.close()
+
+
+def _on_less(footing: OnnxModel, trouble: Trouble) -> tuple[OnnxModel, str] | None:
+    """The model with less at a time, and that in words; None where less can't help."""
+    if trouble.kind == "lost":
+        return None
+    if trouble.pictures > 1:
+        return replace(footing, pictures=trouble.pictures // 2), "fewer pictures at a time"
+    side = footing.spec.tile_size // 2 // footing.spec.multiple * footing.spec.multiple
+    if trouble.tiled and side >= SMALLEST_TILE:
+        return replace(footing, spec=replace(footing.spec, tile_size=side)), "smaller tiles"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +265,10 @@ def load_chosen(choose: Callable[[str], Choice], device: str) -> OnnxModel:
     obstacle = _no_cuda()
     if not obstacle:
         try:
-            return _load(choose(cuda), cuda, "as asked" if device != "auto" else "an NVIDIA GPU was found")
+            if device != "auto":
+                return _load(choose(cuda), cuda, "as asked")
+            given_up = f"{cuda} failed in the middle of the run"
+            return _load(choose(cuda), cuda, "an NVIDIA GPU was found", lambda: _load(choose("cpu"), "cpu", given_up))
         except DeviceError as error:
             obstacle = str(error)
     if device != "auto":
@@ -148,29 +276,42 @@ def load_chosen(choose: Callable[[str], Choice], device: str) -> OnnxModel:
     return _load(choose("cpu"), "cpu", obstacle)
 
 
-def _load(choice: Choice, device: str, why: str) -> OnnxModel:
+def _load(choice: Choice, device: str, why: str, to_cpu: Callable[[], OnnxModel] | None = None) -> OnnxModel:
     file = read_model_file(choice.path, choice.sha256)
-    return open_model(file, file.spec(), device, f"{why}; {choice.why}" if choice.why else why)
+    return open_model(file, file.spec(), device, f"{why}; {choice.why}" if choice.why else why, to_cpu)
 
 
-def open_model(file: ModelFile, spec: ModelSpec, device: str = "cpu", why: str = "as asked") -> OnnxModel:
+def open_model(
+    file: ModelFile,
+    spec: ModelSpec,
+    device: str = "cpu",
+    why: str = "as asked",
+    to_cpu: Callable[[], OnnxModel] | None = None,
+) -> OnnxModel:
     """Opens a file under a contract on a device, and tries test pictures.
 
-    Raises ModelError when file and contract don't fit, DeviceError when CUDA can't be used.
+    to_cpu: loads what takes over when CUDA fails later; None where nothing may. Raises ModelError when file and
+    contract don't fit, DeviceError when CUDA can't be used.
     """
+    path, sha256 = file.path, file.sha256  # not the file itself, which would keep its bytes in memory
+
+    def reopen() -> SharedSession:
+        return SharedSession(_session(read_model_file(path, sha256).content, device, sparing=True), alone=True)
+
     try:
-        one_at_a_time = _check_signature(file.onnx, spec)
-        session = _session(file.content, device)
-        model = OnnxModel(spec, file.path, file.sha256, device, why, one_at_a_time, session)
-        for pictures, height, width in _test_sizes(spec):
-            _try(model, trial_pictures(pictures, height, width))
+        pictures = 1 if check_signature(file.onnx, spec) else 0
+        shared = SharedSession(_session(file.content, device))
+        model = OnnxModel(spec, path, sha256, device, why, pictures, shared, Standing(reopen, to_cpu))
+        try_network(model.run, spec)
     except ModelError as error:
+        if isinstance(error, Trouble) and device != "cpu":
+            raise DeviceError(f"a test picture failed: {error.words}") from error
         raise ModelError(f"{file.path}: {error}.") from error
     return model
 
 
-def _session(content: bytes, device: str) -> ort.InferenceSession:
-    return _cpu_or(content, []) if device == "cpu" else _cuda_session(content, device)
+def _session(content: bytes, device: str, sparing: bool = False) -> ort.InferenceSession:
+    return _cpu_or(content, []) if device == "cpu" else _cuda_session(content, device, sparing)
 
 
 def _no_cuda() -> str:
@@ -180,16 +321,16 @@ def _no_cuda() -> str:
     return "" if _nvidia_driver() else "no NVIDIA GPU was found"
 
 
-def _cuda_session(content: bytes, device: str) -> ort.InferenceSession:
-    number = device.partition(":")[2]
-    provider = ("CUDAExecutionProvider", {"device_id": number, "cudnn_conv_algo_search": "HEURISTIC"})
+def _cuda_session(content: bytes, device: str, sparing: bool) -> ort.InferenceSession:
+    options = {"device_id": device.partition(":")[2], "cudnn_conv_algo_search": "HEURISTIC"}
+    provider = ("CUDAExecutionProvider", options | SPARING if sparing else options)
     with _silenced():  # preload_dlls prints what it misses to stdout; the session says it on stderr
         if hasattr(ort, "preload_dlls"):
             ort.preload_dlls()
         session = _cpu_or(content, [provider])
     if "CUDAExecutionProvider" not in session.get_providers():  # the only call that tells the truth
         advice = "its libraries come with `pip install 'bwcolor[cuda]'`, or '.[cuda]' where bwcolor's source is"
-        raise DeviceError(f"CUDA device {number} can't be used; {advice}")
+        raise DeviceError(f"CUDA device {options['device_id']} can't be used; {advice}")
     return session
 
 
@@ -204,116 +345,16 @@ def _cpu_or(content: bytes, providers: list[tuple[str, dict[str, str]]]) -> ort.
         session = ort.InferenceSession(content, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own for each kind of damage
         if providers:
-            raise DeviceError(f"CUDA could not be started ({_first_line(error)})") from error
-        raise ModelError(f"not an ONNX model that can be run ({_first_line(error)})") from error
+            raise DeviceError(f"CUDA could not be started ({what_it_said(error)})") from error
+        raise ModelError(f"not an ONNX model that can be run ({what_it_said(error)})") from error
     session.disable_fallback()  # else a CUDA error in run() moves the session to the CPU for good, and prints
     return session
-
-
-def _check_signature(onnx: OnnxFile, spec: ModelSpec) -> bool:
-    """Whether the file takes one picture a call; raises ModelError when it can't be fed as its contract says."""
-    if len(onnx.inputs) != 1 or len(onnx.outputs) != 1:
-        raise ModelError(f"needs one input and one output, it has {len(onnx.inputs)} and {len(onnx.outputs)}")
-    fed, given = onnx.inputs[0], onnx.outputs[0]
-    _check_tensor(fed, INPUTS[spec.input_kind].channels)
-    _check_tensor(given, OUTPUTS[spec.output_kind].channels)
-    pictures, _, height, width = fed.shape
-    if isinstance(pictures, int) and pictures != 1:
-        raise ModelError(f"takes {pictures} pictures at a time, which can't be fed")
-    fixed = [side for side in (height, width) if isinstance(side, int)]
-    if fixed and spec.shape == "any":
-        raise ModelError(f"its contract says any size, but its input is {fed}")
-    if any(side != spec.network_size for side in fixed):
-        raise ModelError(f"its contract says {spec.network_size} x {spec.network_size} px, but its input is {fed}")
-    return pictures == 1
-
-
-def _check_tensor(tensor: Tensor, channels: int) -> None:
-    fits = len(tensor.shape) == 4 and (not isinstance(tensor.shape[1], int) or tensor.shape[1] == channels)
-    if tensor.type != "float" or not fits:
-        raise ModelError(f"{tensor} is not float N x {channels} x H x W")
-
-
-def _test_sizes(spec: ModelSpec) -> list[tuple[int, int, int]]:
-    """Pictures, height and width of the test pictures: what the model will be fed, at its extremes."""
-    whole = (1, spec.network_size, spec.network_size)
-    if spec.shape == "square":
-        return [whole]
-    # Two pictures, because tiles come in batches; not square, so that swapped axes show.
-    smallest = (2, spec.multiple, 2 * spec.multiple)
-    return [smallest] if spec.output_kind == "cbcr" else [smallest, whole]  # cbcr is ours: proven at export
-
-
-def trial_pictures(pictures: int, height: int, width: int) -> NDArray[np.float32]:
-    """Soft shapes, an edge and a gradient instead of photos: lumas (pictures, height, width) in 0..1."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    down, across = (rows + 0.5) / height, (columns + 0.5) / width
-    waves = np.sin(9 * down + 2 * across) * np.cos(7 * across) + 0.4 * np.sin(40 * across * down)
-    picture = 0.5 + 0.22 * waves + 0.25 * (across - 0.5) + 0.12 * (down > 0.6)
-    turned = [np.roll(picture, number * width // 2, 1) for number in range(pictures)]
-    return np.asarray(np.clip(np.stack(turned), 0, 1), np.float32)
-
-
-def _try(model: OnnxModel, lumas: NDArray[np.float32]) -> None:
-    """Raises ModelError when what comes back is not what the contract says."""
-    spec = model.spec
-    fed = network_input(lumas, spec)
-    out = _run_within_limit(model, fed)
-    channels = OUTPUTS[spec.output_kind].channels
-    if out.shape[:2] != (len(lumas), channels) or not _side_fits(out.shape[2:], lumas.shape[1:], spec.shape):
-        count = {2: "two", 3: "three"}[channels]
-        raise ModelError(f"pictures {fed.shape} gave {out.shape}, not {count} channels of their size")
-    low, high = output_bounds(spec)
-    slack = OVERSHOOT * (high - low)
-    if out.min() < low - slack or out.max() > high + slack:
-        raise ModelError(
-            f"its values go from {out.min():.3g} to {out.max():.3g} on a test picture, its contract says"
-            f" {low:.3g} to {high:.3g}"
-        )
-    if spec.output_kind == "rgb" and min(lumas.shape[1:]) >= MIN_SIDE_FOR_BRIGHTNESS:
-        _check_brightness(luma(output_rgb(out, spec)), lumas)
-
-
-def _run_within_limit(model: OnnxModel, fed: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Runs the model in a thread, so that one that never ends can be stopped, by its time or by Ctrl-C."""
-    options = ort.RunOptions()
-    options.log_severity_level = 4
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            return pool.submit(model.run, fed, options).result(TRIAL_LIMIT)
-        except TimeoutError as error:
-            raise ModelError(f"not done with a test picture after {TRIAL_LIMIT:g} s") from error
-        finally:
-            options.terminate = True
-
-
-def _side_fits(given: tuple[int, ...], fed: tuple[int, ...], shape: str) -> bool:
-    """Whether an output's height and width fit; a network of a fixed size may give chroma at 1/2, 1/3 ... of it."""
-    if shape == "any":
-        return given == fed
-    return len(given) == 2 and given[0] == given[1] and given[0] >= 1 and fed[0] % given[0] == 0
-
-
-def _check_brightness(given: NDArray[np.float32], fed: NDArray[np.float32]) -> None:
-    """Raises ModelError where the luma of the RGB that came back is not about the gray that was fed."""
-    slope, base = np.polyfit(fed.ravel(), given.ravel(), 1)
-    off = float(np.abs(given - fed).mean())
-    if not SLOPES[0] <= slope <= SLOPES[1] or off > BRIGHTNESS_OFF:
-        raise ModelError(
-            "the picture that it gives is not as bright as the one that it was fed"
-            f" ({slope:.2g} x gray {base:+.2g}, of 0..1): the contract's input or output range is wrong"
-        )
 
 
 def _nvidia_driver() -> bool:
     if sys.platform == "win32":
         return Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll").exists()
     return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # dxg: Windows' Linux subsystem
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

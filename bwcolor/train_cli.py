@@ -149,7 +149,7 @@ def export(
         from bwcolor_export.contract import told_contract
         from bwcolor_export.onnx import ExportOptions, export_onnx
 
-        from bwcolor.progress import printable
+        from bwcolor.printable import printable
 
         target = output or checkpoint.with_suffix(".onnx")
         contract = told_contract(arch, input_kind, output_kind, input_range, output_range)

@@ -19,9 +19,10 @@ from bwcolor.errors import PhotoError
 from bwcolor.formats import xmp as packets
 from bwcolor.formats.decoders import Pixels
 from bwcolor.formats.exiftags import described
-from bwcolor.formats.header import Format, reason
+from bwcolor.formats.header import reason
 from bwcolor.formats.icc import gray_to_rgb
 from bwcolor.formats.jpeg import carried_frame, luma_coding, luma_parts
+from bwcolor.formats.known import Format
 from bwcolor.formats.photoshop import IPTC, PREVIEWS, resources_in
 from bwcolor.formats.tifftags import GPS, NARROWER, Tag
 from bwcolor.metadata import PHOTOSHOP_TAG, XMP_TAG, Metadata, read_metadata, tells_shape
@@ -167,8 +168,10 @@ def _check_brightness(made: Scan, original: Scan, page: int) -> Check:
     if y.shape != y_original.shape:
         size, size_original = (f"{plane.shape[1]} x {plane.shape[0]}" for plane in (y, y_original))
         return Check("brightness", False, f"{size} pixels, the original has {size_original}")
-    if (ours.alpha is None) != (theirs.alpha is None):
-        return Check("brightness", False, f"transparency {'is missing' if ours.alpha is None else 'was added'}")
+    if ours.alpha is None and _is_clear(theirs):
+        return Check("brightness", False, "transparency is missing")
+    if ours.alpha is not None and theirs.alpha is None:
+        return Check("brightness", False, "transparency was added")
     fewer_bits = y.dtype != y_original.dtype
     most, mean, shift = _differences(y, y_original)
     unit = 255 if fewer_bits else np.iinfo(y.dtype).max
@@ -188,6 +191,11 @@ def _check_brightness(made: Scan, original: Scan, page: int) -> Check:
         return Check("brightness", most <= LOSSLESS_LEVEL + limit, words)
     near = mean <= LOSSY_MEAN * scale and abs(shift) <= LOSSY_SHIFT * scale
     return Check("brightness", near, f"{words} (the format is lossy)")
+
+
+def _is_clear(photo: Photo) -> bool:
+    """Whether anything of it can be seen through; WebP drops alpha that says nothing."""
+    return photo.alpha is not None and int(photo.alpha.min()) < np.iinfo(photo.alpha.dtype).max
 
 
 def _check_jpeg(made: Scan, original: Scan, words: str, same: bool, near: bool) -> Check:
@@ -239,7 +247,7 @@ def _check_metadata(made: Scan, original: Scan, ours: Metadata, theirs: Metadata
     wanted += [(down, across) for across, down in wanted if made.header.format == "bmp"]  # its pixels are upright
     if not _same_resolution(resolutions(ours), wanted):
         missing.append("resolution (DPI)")
-    if Counter(theirs.comments) - Counter(ours.comments + _png_comments(ours)):
+    if Counter(_comments(theirs)) - Counter(_comments(ours)):
         missing.append("comments")
     lacking = Counter(theirs.native) - Counter(ours.native)
     same_format = made.header.format == original.header.format
@@ -254,9 +262,10 @@ def _check_metadata(made: Scan, original: Scan, ours: Metadata, theirs: Metadata
     return Check("metadata", True, f"EXIF, XMP, IPTC, {held} are the original's{rest}")
 
 
-def _png_comments(metadata: Metadata) -> tuple[bytes, ...]:
-    """Comments of another format as a PNG holds them."""
-    return tuple(part[16:-4] for part in metadata.native if part[4:16] == b"tEXtComment\0")
+def _comments(metadata: Metadata) -> tuple[bytes, ...]:
+    """Those of a PNG are among its chunks; it can't hold the zeros that programs end texts with."""
+    of_png = tuple(part[16:-4] for part in metadata.native if part[4:16] == b"tEXtComment\0")
+    return tuple(comment.replace(b"\0", b"") for comment in metadata.comments + of_png)
 
 
 def _only_here(part: bytes, same_format: bool) -> bool:
@@ -277,12 +286,12 @@ def _different_tags(ours: Metadata, theirs: Metadata) -> list[str]:
     block, block_original = exif_of(ours), exif_of(theirs)
     if block_original is None:
         return []
-    if block is None:
-        return ["EXIF"]
     try:
         wanted = _flat(described(block_original))
     except PhotoError:  # a damaged block is carried over as it is
         return [] if block == block_original else ["EXIF"]
+    if block is None:
+        return ["EXIF"] if wanted else []
     try:
         found = _flat(described(block))
     except PhotoError:

@@ -34,7 +34,8 @@ def verify(
     """
     with errors_as_sentences():
         from bwcolor.errors import FolderError, PhotoError, UsageError
-        from bwcolor.plan import find_jobs, originals_of
+        from bwcolor.originals import originals_of
+        from bwcolor.plan import find_jobs
         from bwcolor.verify import verify_photo
 
         if label is LabelChoice.VISIBLE:
@@ -80,7 +81,7 @@ def verify(
 
 
 def _say(line: str) -> None:
-    from bwcolor.progress import printable
+    from bwcolor.printable import printable
 
     typer.echo(printable(line))
 

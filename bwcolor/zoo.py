@@ -1,7 +1,6 @@
 """The models by name: those that come with bwcolor, and those that the user added."""
 
 import contextlib
-import hashlib
 import os
 import re
 import sys
@@ -21,9 +20,10 @@ from bwcolor.metrics import colourfulness
 from bwcolor.modelfile import ModelFile
 from bwcolor.output import compose_pixels
 from bwcolor.processor import fast_int8
-from bwcolor.session import Average, Choice, OnnxModel, load_chosen, trial_pictures
+from bwcolor.session import Average, Choice, OnnxModel, load_chosen
 from bwcolor.sidecar import Contract, card_path, contract_content, contract_path, read_contract
 from bwcolor.spec import ModelSpec
+from bwcolor.trial import trial_pictures
 
 # What ships, no more and no less: name -> precision -> file in bwcolor/models. A file that is listed and
 # missing is an error, never replaced by one of another precision.
@@ -72,12 +72,7 @@ def load(expression: str, device: str = "auto") -> OnnxModel | Average:
     models = [_load_one(name, device) for name in names]
     if len(models) == 1:
         return models[0]
-    return Average(
-        tuple(models),
-        " + ".join(model.label for model in models),
-        hashlib.sha256("+".join(sorted(model.sha256 for model in models)).encode()).hexdigest(),
-        tuple(line for model in models for line in model.lines),
-    )
+    return Average(tuple(models), tuple(line for model in models for line in model.lines))
 
 
 def _load_one(name: str, device: str) -> OnnxModel:

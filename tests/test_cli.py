@@ -152,7 +152,7 @@ def test_interrupt_says_how_to_go_on(photos: Path, tiny_model: Path, monkeypatch
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bwcolor.pipeline.run", interrupted)
+    monkeypatch.setattr("bwcolor.runs.supervise.Supervisor.colorize", interrupted)
     result = run(photos, "--model", tiny_model)
     assert result.exit_code == 130
     assert "run the same command again" in result.stderr

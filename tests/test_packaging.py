@@ -20,18 +20,32 @@ def test_help_imports_nothing_heavy() -> None:
     assert not loaded & {"numpy", "cv2", "PIL", "onnxruntime", "torch", "rich.progress"}
 
 
-def test_colorizing_never_imports_torch(tiny_model: Path, repository: Path, tmp_path: Path) -> None:
-    arguments = [
-        "colorize",
-        str(repository / "examples" / "photos"),
-        "--out",
-        str(tmp_path),
-        "--model",
-        str(tiny_model),
-    ]
-    loaded = _modules_after(f"from bwcolor.cli import app\napp({arguments!r}, standalone_mode=False)")
+TORCH = {"torch", "torchvision", "onnx", "onnxscript"}
+
+
+def test_the_process_that_colorizes_never_imports_torch(tiny_model: Path, repository: Path, tmp_path: Path) -> None:
+    loaded = _modules_after(
+        "from pathlib import Path\n"
+        "from bwcolor.runs import worker\n"
+        "from bwcolor.plan import find_jobs\n"
+        "from bwcolor.pipeline import run\n"
+        "from bwcolor.options import ColorizeOptions\n"
+        "from bwcolor.zoo import load\n"
+        f"jobs = find_jobs(Path({str(repository / 'examples' / 'photos')!r}), Path({str(tmp_path)!r})).jobs\n"
+        f"assert {{one.state for one in run(jobs, load({str(tiny_model)!r}), ColorizeOptions())}} == {{'done'}}"
+    )
     assert "onnxruntime" in loaded
-    assert not {name for name in loaded if name.partition(".")[0] in {"torch", "torchvision", "onnx", "onnxscript"}}
+    assert not {name for name in loaded if name.partition(".")[0] in TORCH}
+
+
+def test_the_process_that_supervises_opens_no_photo_and_no_model(
+    tiny_model: Path, repository: Path, tmp_path: Path
+) -> None:
+    photos = repository / "examples" / "photos"
+    arguments = ["colorize", *map(str, (photos, "--out", tmp_path, "--model", tiny_model))]
+    loaded = _modules_after(f"from bwcolor.cli import app\napp({arguments!r}, standalone_mode=False)")
+    assert "bwcolor.runs.supervise" in loaded
+    assert not loaded & {"numpy", "cv2", "PIL", "tifffile", "imagecodecs", "onnxruntime", *TORCH}
 
 
 def test_runtime_dependencies_leave_training_to_an_extra(repository: Path) -> None:

@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bwcolor.errors import PhotoError
-from bwcolor.formats.header import Format, Header, pillow_formats
-from bwcolor.formats.jpeg import APP14, FRAMES, SOI, Segment, is_complete, segments
+from bwcolor.formats.header import pillow_formats
+from bwcolor.formats.jpeg import APP0, APP14, APP15, COM, FRAMES, SOI, Segment, is_complete, segments
+from bwcolor.formats.known import Format, Header
+from bwcolor.formats.png import plain as plain_png
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
 SEEN_SIDE = 512  # px, longest side at which a photo's colours are looked at
 MORE = bytes.fromhex("5aa53cc3") * 64  # entropy-coded data, put behind a scan
-HARMLESS = "extraneous bytes before marker"  # what libjpeg says of padding between segments; pixels are whole
+# What libjpeg says of padding between segments and of odd metadata; pixels are whole.
+HARMLESS = ("extraneous bytes before marker", "JFIF revision", "bad ICC marker", "Adobe color transform")
+METADATA = frozenset({*range(APP0, APP14), APP15, COM})
+TRANSFORMS = frozenset({0, 1, 2})  # of APP14: what the components are
 # Pillow's modes that it turns into 8-bit RGB without loss; its 16 and 32-bit ones it would only cut off at 255.
 COLOUR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr"})
 
@@ -87,8 +92,9 @@ def decode_jpeg(source: bytes, header: Header) -> Decoded:
         if luma is not None and components == 1:
             return Decoded(luma[..., 0], None, None)
         if luma is not None:
-            clean = _joined(parts)
-            seen = _simplejpeg(clean, "RGB", strict=False, min_factor=1, min_width=SEEN_SIDE, min_height=SEEN_SIDE)
+            seen = _simplejpeg(
+                _bare(parts), "RGB", strict=False, min_factor=1, min_width=SEEN_SIDE, min_height=SEEN_SIDE
+            )
             return Decoded(luma[..., 0], None, reduced(seen))
     else:  # CMYK, and RGB that is stored as such: only looked at, whether it is whole
         strictly_decoded(source, parts, "CMYK" if components == 4 else "GRAY")
@@ -114,14 +120,19 @@ def whole_parts(source: bytes) -> list[Segment]:
 
 def strictly_decoded(source: bytes, parts: Sequence[Segment], space: str) -> NDArray[np.uint8] | None:
     """Pixels of a JPEG; PhotoError when its scans are damaged. None for kinds that libjpeg-turbo's simple interface
-    does not know. parts: all of the file, used where padding between them stands in the way."""
-    for content, strict in ((source, True), (_joined(parts), True), (_joined(parts), False)):
+    does not know. parts: all of the file, used where padding or metadata between them stand in the way."""
+    bare = _bare(parts)
+    for content, strict in ((source, True), (bare, True), (bare, False)):
         try:
             return _simplejpeg(content, space, strict=strict)
         except ValueError as error:
             if "rithmetic" in str(error) or "nsupported" in str(error):
                 return None
-            if HARMLESS not in str(error):
+            if "subsampling" in str(error):
+                raise PhotoError(
+                    "damaged, or stores colours in an odd resolution; save it as an ordinary JPEG"
+                ) from error
+            if not any(words in str(error) for words in HARMLESS):
                 raise PhotoError(f"damaged: {str(error).rstrip('.')}") from error
     return None
 
@@ -129,6 +140,12 @@ def strictly_decoded(source: bytes, parts: Sequence[Segment], space: str) -> NDA
 def _joined(parts: Sequence[Segment]) -> bytes:
     """The file again, without padding between its segments and what follows its end."""
     return b"".join([SOI, *(piece for part in parts for piece in (part.head, part.data))])
+
+
+def _bare(parts: Sequence[Segment]) -> bytes:
+    """The same without metadata, but for what says which colours the components are."""
+    kept = [part for part in parts if part.marker not in METADATA]
+    return _joined([part for part in kept if part.marker != APP14 or set(part.head[15:16]) <= TRANSFORMS])
 
 
 def _simplejpeg(source: bytes, space: str, **settings: Any) -> NDArray[np.uint8]:
@@ -139,7 +156,7 @@ def _decode_png(source: bytes, header: Header) -> Decoded:
     if not header.deep:
         return _decode_pillow(source, header)
     # Pillow cuts 16-bit colour to 8 bits without a word; OpenCV does not.
-    pixels = _opencv(source, header)
+    pixels = _opencv(plain_png(source), header)
     if pixels.ndim == 2:
         with Image.open(io.BytesIO(source), formats=["PNG"]) as image:
             clear = image.info.get("transparency")  # the one gray value that is transparent; OpenCV drops it

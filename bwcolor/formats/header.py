@@ -1,11 +1,12 @@
 """What a photo's file says of itself, before anything is decoded: kind, size, depth, number of pages."""
 
 import io
+import logging
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, cast
 
 import tifffile
 from PIL import Image, UnidentifiedImageError
@@ -13,13 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from bwcolor.errors import PhotoError
 from bwcolor.formats import jp2
 from bwcolor.formats.jpeg import read_frame
+from bwcolor.formats.known import Format, Header
 
-Format = Literal["jpeg", "png", "tiff", "webp", "bmp", "gif", "jp2", "avif", "heic"]
-
-EXTENSIONS = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx", ".avif",
-    ".heic", ".heif",
-})  # fmt: skip
 # The only decoders of Pillow's that see a user's file, and what we call the formats. MPO is a JPEG with more pictures
 # behind it, as some cameras write. TIFF is here for the few kinds that are left to libtiff.
 DECODERS: dict[str, Format] = {
@@ -30,35 +26,21 @@ TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, 
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 MAX_PAGES = 1000  # of a TIFF
 MAX_META = 1 << 26  # bytes of an AVIF's box of properties that are read
+OURS = str(Path(__file__).resolve().parents[1])
+# What tifffile takes from tags as they are, be they texts, fractions or rows of numbers.
+TIFF_NUMBERS = (
+    "imagewidth", "imagelength", "samplesperpixel", "sampleformat", "rowsperstrip", "tilewidth", "tilelength",
+    "compression", "planarconfig", "photometric", "predictor", "fillorder", "subfiletype",
+)  # fmt: skip
+# What Python raises where nobody thought of something.
+MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
 EMPTY = "the file is empty"
 UNKNOWN = "not a picture that can be read, or damaged"
 NO_HEIC = 'HEIC needs the extra package pillow-heif: pip install "bwcolor[heic]"'
 
 # Sizes are checked against options.max_pixels before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """format: of the file's content, whatever its name says. width, height: px as stored, of the largest page. bits:
-    of each value, 1 to 16, the most of any page. pages: 1 for all but TIFF. frames: of an animation, or 1."""
-
-    format: Format
-    width: int
-    height: int
-    bits: int = 8
-    pages: int = 1
-    frames: int = 1
-
-    @property
-    def pixels(self) -> int:
-        """Of the largest page."""
-        return self.width * self.height
-
-    @property
-    def deep(self) -> bool:
-        """Whether its values need 16 bits."""
-        return self.bits > 8
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it warns of is said by our own line, with the file's name
 
 
 def read_header(path: Path) -> Header:
@@ -87,10 +69,40 @@ def header_of(file: BinaryIO) -> Header:
     if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
         register_heic(file)
     file.seek(0)
-    with Image.open(file, formats=pillow_formats()) as image:
+    with Image.open(bounded(file), formats=pillow_formats()) as image:
         format_ = DECODERS[image.format or ""]
         bits = DEPTHS[format_](file, image) if format_ in DEPTHS else 8
         return Header(format_, image.width, image.height, bits, frames=getattr(image, "n_frames", 1))
+
+
+class _Bounded(io.BufferedIOBase):
+    """A file that is never asked for more than it has: the lengths that damaged ones name would be taken as memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self._file.tell())
+        return self._file.read(left if size is None or size < 0 else min(size, left))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def bounded(file: BinaryIO) -> BinaryIO:
+    """An open file for Pillow."""
+    return cast(BinaryIO, _Bounded(file))
 
 
 def pillow_formats() -> list[str]:
@@ -115,10 +127,10 @@ def _tiff_header(file: BinaryIO) -> Header:
     with tifffile.TiffFile(file) as tiff:
         pages = []
         for page in tiff.pages:
-            pages.append(page.aspage())
+            pages.append(sound(page.aspage()))
             if len(pages) > MAX_PAGES:
                 raise PhotoError(f"has more than {MAX_PAGES:,} pages")
-        if not pages or min(page.imagewidth * page.imagelength for page in pages) < 1:
+        if not pages:
             raise PhotoError(UNKNOWN)
         largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         for page in pages:
@@ -128,6 +140,22 @@ def _tiff_header(file: BinaryIO) -> Header:
                 raise PhotoError(f"stores {page.bitspersample}-bit values; save it as 8 or 16 bit")
         bits = max(page.bitspersample for page in pages)
         return Header("tiff", largest.imagewidth, largest.imagelength, bits, len(pages))
+
+
+def sound(page: tifffile.TiffPage) -> tifffile.TiffPage:
+    """The page; PhotoError when what it says of its pixels is not in whole numbers, or it has none."""
+    if isinstance(page.bitspersample, tuple):
+        raise PhotoError("stores values of different numbers of bits; save it as 8 or 16 bit")
+    numbers = [getattr(page, name) for name in ("bitspersample", *TIFF_NUMBERS)]
+    for row in (page.dataoffsets, page.databytecounts):
+        numbers += row if isinstance(row, Sequence) else [None]
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise PhotoError("damaged: some of its tags are of a wrong type")
+    if not page.imagewidth * page.imagelength * page.samplesperpixel:
+        raise PhotoError(UNKNOWN)
+    if not isinstance(page.jpegtables, bytes | None):
+        raise PhotoError("damaged: its JPEG tables are none")
+    return page
 
 
 def _png_bits(file: BinaryIO, image: Image.Image) -> int:
@@ -175,6 +203,17 @@ def reason(error: Exception) -> str:
         return f"can't be read ({error.strerror})"
     if isinstance(error, MemoryError):
         return "not enough memory to decode it"
+    words = " ".join(str(error).split())
+    if isinstance(error, EOFError) or "truncated" in words.lower():
+        return "is cut off, or damaged"
     if isinstance(error, struct.error | IndexError | SyntaxError):
         return "damaged"
+    mistake = isinstance(error, MISTAKES)
+    if not mistake or not _is_ours(error):
+        return "damaged, or of a kind that can't be decoded" + ("" if mistake or not words else f" ({words})")
     return f"can't be decoded ({type(error).__name__}: {error})"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether our own code raised it, not a decoder: then it is a mistake of ours, and must look like one."""
+    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(OURS)

@@ -209,13 +209,14 @@ def luma_coding(source: bytes) -> tuple[list[int] | None, bool]:
 
     None for the table where Pillow does not know the file, as of 12-bit ones.
     """
+    progressive = any(part.marker in PROGRESSIVE for part in segments(source, until=SOS))
     try:
         with Image.open(io.BytesIO(source), formats=["JPEG"]) as image:
             tables, layers = getattr(image, "quantization", None), getattr(image, "layer", None)
             table = list(tables[layers[0][3]]) if tables and layers else None
-            return table, bool(image.info.get("progressive"))
+            return table, progressive
     except Exception:
-        return None, False
+        return None, progressive
 
 
 def _huffman_tables(segment: bytes) -> dict[int, bytes]:

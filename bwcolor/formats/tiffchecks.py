@@ -3,8 +3,6 @@
 import io
 from typing import BinaryIO
 
-import imagecodecs
-import numpy as np
 import tifffile
 from PIL import Image
 from tifffile import COMPRESSION
@@ -23,8 +21,6 @@ MAX_VALUE = 1 << 24  # bytes of a colour profile or XMP packet
 MAX_SAMPLES = 8  # a pixel
 MAX_TILE_SIDE = 4096  # px, or the page's side where that is longer
 JPEG_BLOCK = 16  # px, what encoders round sides up to
-END_OF_LINE_ZEROS = 11  # before the 1 of an end of line; no other code words make as many (ITU-T T.4, 4.1.2)
-TWO_DIMENSIONAL = 1  # bit of T4Options
 
 
 def raw_value(page: tifffile.TiffPage, file: BinaryIO, code: int) -> bytes | None:
@@ -35,9 +31,19 @@ def raw_value(page: tifffile.TiffPage, file: BinaryIO, code: int) -> bytes | Non
     size = tag.count * SIZES.get(int(tag.dtype), 0)
     if not 0 < size <= MAX_VALUE:
         return None
-    file.seek(tag.valueoffset)
-    data = file.read(size)
-    return data if len(data) == size else None
+    try:
+        return read_segment(file, tag.valueoffset, size)
+    except PhotoError:
+        return None
+
+
+def read_segment(file: BinaryIO, start: int, size: int) -> bytes:
+    """Bytes of a file; PhotoError when not all of them lie in it. Looked at first, since whatever a damaged file names
+    as the size would be taken as memory."""
+    if not 0 < size <= file.seek(0, io.SEEK_END) - start:
+        raise PhotoError(CUT_OFF)
+    file.seek(start)
+    return file.read(size)
 
 
 def check_layout(page: tifffile.TiffPage) -> None:
@@ -79,39 +85,3 @@ def check_size(compression: int, data: bytes, room: tuple[int, int]) -> None:
 
 def _rounded_up(side: int) -> int:
     return -(-side // JPEG_BLOCK) * JPEG_BLOCK
-
-
-def check_fax(page: tifffile.TiffPage, file: BinaryIO) -> None:
-    """Raises PhotoError when fax-coded strips lack rows, as far as their structure tells: G4 by its mark at the end, G3
-    by the number of its line ends, and those without any by zeros that no code words make and by what more data do."""
-    rows_left = page.imagelength
-    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
-        file.seek(offset)
-        data = file.read(count)
-        if len(data) < count or not data:
-            raise PhotoError(CUT_OFF)
-        rows = min(page.rowsperstrip, rows_left) if not page.is_tiled else page.tilelength
-        rows_left -= rows
-        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little" if page.fillorder == 2 else "big")
-        ones = np.flatnonzero(bits)
-        zeros = np.diff(ones, prepend=-1) - 1  # before each one
-        ends = ones[zeros >= END_OF_LINE_ZEROS]
-        if page.compression == COMPRESSION.CCITTFAX4:
-            whole = len(ends) == 2 and ends[1] - ends[0] == END_OF_LINE_ZEROS + 1  # EOFB, ITU-T T.6, 2.4.1.1
-        elif page.compression == COMPRESSION.CCITTFAX3 and len(ends):
-            options = page.tags.get(292)
-            tagged = bool(options is not None and options.value & TWO_DIMENSIONAL)
-            apart = np.diff(ends, prepend=-100) > END_OF_LINE_ZEROS + 1 + tagged  # six in a row end the page
-            whole = int(apart.sum()) >= rows - (ends[0] > END_OF_LINE_ZEROS + 8)
-        else:
-            # At most, two code words meet and the filling up of a byte; at the end, that of a word.
-            sound = zeros.max(initial=0) < 24 and bits.size - ones.max(initial=0) <= 64
-            whole = sound and (page.is_tiled or _brings_all_rows(np.packbits(bits).tobytes(), rows, page.imagewidth))
-        if not whole:
-            raise PhotoError(CUT_OFF + ", or damaged")
-
-
-def _brings_all_rows(data: bytes, rows: int, width: int) -> bool:
-    """Whether run lengths (TIFF 6.0, section 10) end with the last row; if not, what follows changes the picture."""
-    followed = imagecodecs.ccittrle_decode(data + bytes(len(data)), height=rows, width=width)
-    return bool(np.array_equal(followed, imagecodecs.ccittrle_decode(data + data, height=rows, width=width)))

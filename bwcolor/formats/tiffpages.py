@@ -24,7 +24,10 @@ from bwcolor.formats.decoders import (
     to_eight_bits,
     to_luma,
 )
-from bwcolor.formats.tiffchecks import CUT_OFF, check_fax, check_jpeg, check_layout, check_size, raw_value
+from bwcolor.formats.fax import FAX, check_fax, fax_pixels
+from bwcolor.formats.header import bounded, sound
+from bwcolor.formats.png import plain as plain_png
+from bwcolor.formats.tiffchecks import CUT_OFF, check_jpeg, check_layout, check_size, raw_value, read_segment
 from bwcolor.turning import as_stored
 
 # Compressions whose output is the very bytes of the pixels, so that its length shows whether any are missing.
@@ -32,7 +35,6 @@ PLAIN = frozenset({
     COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS,
     COMPRESSION.ZSTD,
 })  # fmt: skip
-FAX = frozenset({COMPRESSION.CCITTRLE, COMPRESSION.CCITTFAX3, COMPRESSION.CCITTFAX4})
 OLD_JPEG = COMPRESSION.OJPEG
 JPEGS = frozenset({COMPRESSION.JPEG, COMPRESSION.JPEG_LOSSY})
 CHANNELS: dict[int, int] = {
@@ -64,7 +66,7 @@ class PageLayout:
 def _page(file: BinaryIO, number: int) -> Iterator[tifffile.TiffPage]:
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        yield tiff.pages[number].aspage()
+        yield sound(tiff.pages[number].aspage())
 
 
 def decode_tiff_page(file: BinaryIO, number: int) -> tuple[Decoded, int]:
@@ -122,8 +124,8 @@ def page_layout(file: BinaryIO, number: int) -> PageLayout:
 
 
 def _needs_libtiff(page: tifffile.TiffPage) -> bool:
-    """Whether Pillow's libtiff has to decode the page as a whole: fax coding, and luma and chroma outside JPEG."""
-    if page.compression in FAX or page.compression == OLD_JPEG:
+    """Whether Pillow has to decode the page as a whole: luma and chroma outside JPEG, and the old kind of JPEG."""
+    if page.compression == OLD_JPEG:
         return True
     return page.photometric == PHOTOMETRIC.YCBCR and page.compression in PLAIN
 
@@ -132,11 +134,8 @@ def _libtiff_pixels(file: BinaryIO, number: int, orientation: int) -> Pixels:
     """A page's pixels as stored, (h, w) or (h, w, 3), uint8."""
     with _page(file, number) as page:
         check_layout(page)
-        if page.compression in FAX:
-            check_fax(page, file)
-    file.seek(0)
     # An open file, not its path, because Pillow 13.0 scrambles turned TIFFs that it maps from disk.
-    with Image.open(file, formats=["TIFF"]) as image:
+    with Image.open(bounded(file), formats=["TIFF"]) as image:
         image.seek(number)
         pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     return as_stored(pixels, orientation)  # Pillow turns TIFFs upright
@@ -179,7 +178,13 @@ def _gather(page: tifffile.TiffPage, strips: Iterator[Pixels]) -> Decoded:
 def _strips(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
     """Strips from top to bottom, (rows, width, channels): gray, gray and alpha, RGB, or RGBA; full range."""
     if page.photometric not in CHANNELS:
-        raise PhotoError(f"stores colours as {PHOTOMETRIC(page.photometric).name}; save it as gray or RGB")
+        known = page.photometric in set(PHOTOMETRIC)
+        name = PHOTOMETRIC(page.photometric).name if known else f"number {page.photometric}"
+        raise PhotoError(f"stores colours as {name}; save it as gray or RGB")
+    if page.samplesperpixel < CHANNELS[page.photometric] + (_alpha_kind(page) is not None):
+        raise PhotoError("damaged: it stores fewer values a pixel than its colours need")
+    if page.compression not in set(COMPRESSION):
+        raise PhotoError(f"is compressed in a way ({page.compression}) that is not known; save it uncompressed or LZW")
     for strip in _uncompressed(page, file) if _is_uncompressed(page) else _segments(page, file):
         for top in range(0, len(strip), BLOCK_ROWS):  # a page may be a single strip
             yield _meaning(strip[top : top + BLOCK_ROWS], page)
@@ -203,16 +208,15 @@ def _uncompressed(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
     row = width * samples * dtype.itemsize
     for top in range(0, page.imagelength, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, page.imagelength - top)
-        file.seek(page.dataoffsets[0] + top * row)
-        data = file.read(rows * row)
-        if len(data) < rows * row:
-            raise PhotoError(CUT_OFF)
+        data = read_segment(file, page.dataoffsets[0] + top * row, rows * row)
         yield np.frombuffer(data, dtype).astype(dtype.newbyteorder("=")).reshape(rows, width, samples)
 
 
 def _segments(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
     """Strips, or rows of tiles, put together from the file's segments."""
     check_layout(page)
+    if page.compression in FAX:
+        check_fax(page, file)
     height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
     separate = page.planarconfig == PLANAR_SEPARATE and samples > 1
     seg_rows, seg_width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
@@ -243,17 +247,17 @@ def _segment(
     page: tifffile.TiffPage, file: BinaryIO, number: int, shape: tuple[int, int, int], needed: tuple[int, int]
 ) -> Pixels:
     """One decoded strip or tile, (rows, width, samples) as `shape` says. needed: rows and columns within the page."""
-    file.seek(page.dataoffsets[number])
-    count = page.databytecounts[number]
-    data = file.read(count)
-    if len(data) < count or not count:
-        raise PhotoError(CUT_OFF)
+    data = read_segment(file, page.dataoffsets[number], page.databytecounts[number])
     if page.compression in PLAIN and page.bitspersample in (8, 16) and page.fillorder == 1:
         return _plain_segment(page, data, shape)
     room = shape[0] if page.is_tiled else min(page.rowsperstrip, page.imagelength), shape[1]
     if page.compression in JPEGS:
         check_jpeg(data, page.jpegtables, needed, room)
+    if page.compression in FAX:
+        return fax_pixels(page, data, shape[0], shape[1])[..., None]
     check_size(page.compression, data, room)
+    if page.compression == COMPRESSION.PNG:
+        data = plain_png(data)
     decoded, _, found = page.decode(
         data, number, jpegtables=page.jpegtables, jpegheader=page.jpegheader, _fullsize=True
     )
@@ -289,8 +293,9 @@ def _meaning(strip: Pixels, page: tifffile.TiffPage) -> Pixels:
     kind = _alpha_kind(page)
     colours, alpha = strip[..., :channels], strip[..., channels : channels + 1] if kind is not None else None
     if photometric == PHOTOMETRIC.PALETTE:
-        assert page.colormap is not None
-        palette = np.asarray(page.colormap, np.uint16)
+        palette = page.colormap
+        if not isinstance(palette, np.ndarray) or palette.shape[0] != 3 or palette.shape[1] <= colours.max():
+            raise PhotoError("damaged: colours of its palette are missing")
         # Some programs wrote 8-bit levels where 16 are meant; libtiff reads them so, too.
         colours = (palette >> 8 if palette.max() > 0xFF else palette).astype(np.uint8).T[colours[..., 0]]
     else:

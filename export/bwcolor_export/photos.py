@@ -13,7 +13,7 @@ import numpy as np
 
 from bwcolor.chroma import scaled_size
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError
-from bwcolor.formats.header import EXTENSIONS
+from bwcolor.formats.known import EXTENSIONS
 from bwcolor.photo import read_photo
 from bwcolor.turning import upright
 from bwcolor_export.graph import Floats

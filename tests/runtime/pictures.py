@@ -15,9 +15,10 @@ from PIL import Image, ImageCms
 from tiny_model import TINY_SPEC
 
 from bwcolor.color import Array
+from bwcolor.formats.known import output_format
 from bwcolor.formats.xmp import Label
 from bwcolor.metadata import in_colour, read_metadata
-from bwcolor.output import Coding, Page, encode, output_format
+from bwcolor.output import Coding, Page, encode
 from bwcolor.photo import Photo, open_scan
 from bwcolor.spec import ModelSpec
 

@@ -34,8 +34,8 @@ from runtime.pictures import (
 
 from bwcolor.color import Array, luma, rgb_to_chroma
 from bwcolor.errors import PhotoError
-from bwcolor.formats.header import Format
 from bwcolor.formats.jpeg import luma_coding
+from bwcolor.formats.known import Format
 from bwcolor.metadata import Metadata
 from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits
 from bwcolor.photo import Photo, open_scan

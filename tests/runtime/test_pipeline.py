@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 from runtime.pictures import FakeModel, flat, scene
 
+from bwcolor.budget import PixelBudget
 from bwcolor.color import Array, rgb_to_chroma
 from bwcolor.errors import FolderError, ModelError
 from bwcolor.options import ColorizeOptions
-from bwcolor.pipeline import PixelBudget, in_threads, run
+from bwcolor.pipeline import in_threads, run
 from bwcolor.plan import find_jobs
-from bwcolor.report import Outcome, Report
+from bwcolor.report import ADOPTED, EXISTS, Outcome, Report
 
 SOON, AT_ONCE = 10.0, 0.1  # seconds to wait for what must happen, and for what must not
 GOOD = ("a.png", "b.jpg", "sub/c.tif", "sub/d.webp", "sub/deep/e.bmp")
@@ -100,7 +101,9 @@ def test_existing_outputs_are_skipped_and_overwrite_replaces_them(photos: Path, 
     before = files_in(out)
     again = colorize(photos, out)
     assert {outcome.state for outcome in again} == {"skipped"}
-    assert {outcome.reason for outcome in again} == {"output exists; --overwrite replaces it"}
+    reasons = {outcome.job.source.name: outcome.reason for outcome in again}
+    unlabelled = {"a.png", "e.bmp"}  # edited, and of a format without a place for a label
+    assert reasons == {Path(name).name: EXISTS if Path(name).name in unlabelled else ADOPTED for name in GOOD}
     assert files_in(out) == before
     stronger = FakeModel(flat(0.1, -0.1))
     replaced = colorize(photos, out, ColorizeOptions(overwrite=True), stronger)

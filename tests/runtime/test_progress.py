@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bwcolor.plan import Job
-from bwcolor.progress import RunView, printable
-from bwcolor.report import Outcome, State
+from bwcolor.printable import printable
+from bwcolor.progress import RunView
+from bwcolor.report import Outcome
+from bwcolor.runs.ledger import State
 
 ROOT = Path("/photos")
 NASTY = "bad[red]x[/]\x1b[31m\r\n\u202egpj.\udcff\u2028.jpg"

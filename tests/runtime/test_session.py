@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import TINY_SPEC, pointwise_onnx, tiny_onnx, write_tiny
 
-from bwcolor import session
+from bwcolor import session, trial
 from bwcolor.errors import DeviceError, ModelError, UsageError
 from bwcolor.session import Choice, load_chosen, load_model
 
@@ -230,7 +230,7 @@ def test_a_device_that_fails_later_is_an_error_and_not_a_move_to_the_cpu(tiny_mo
         def run(self, *_: object) -> None:
             raise ort.capi.onnxruntime_pybind11_state.EPFail("CUDA failure 700")
 
-    model._session._sess = Failing()
+    model._shared._session._sess = Failing()  # type: ignore[union-attr]
     with pytest.raises(ModelError, match="CUDA failure 700"):
         model.run(np.zeros((1, 1, 32, 32), np.float32))
 
@@ -323,7 +323,7 @@ def endless() -> bytes:
 def test_a_model_that_never_ends_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(session, "TRIAL_LIMIT", 0.3)
+    monkeypatch.setattr(trial, "TRIAL_LIMIT", 0.3)
     started = time.monotonic()
     with pytest.raises(ModelError, match=r"endless\.onnx: not done with a test picture after 0\.3 s"):
         load_model(written(tmp_path / "endless.onnx", endless()), "cpu")

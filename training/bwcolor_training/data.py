@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bwcolor.errors import PhotoError
-from bwcolor.formats.header import EXTENSIONS
+from bwcolor.formats.known import EXTENSIONS
 from bwcolor.photo import decode_rgb, read_bytes
 from bwcolor_training import manifest as manifests
 from bwcolor_training.errors import TrainingInputError

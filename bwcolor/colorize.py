@@ -1,0 +1,203 @@
+"""One photo from file to file."""
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from bwcolor import __version__
+from bwcolor.budget import PixelBudget
+from bwcolor.chroma import predict_chroma
+from bwcolor.commit import committed
+from bwcolor.embed import xmp_of
+from bwcolor.errors import ModelError, PassingError, PhotoError
+from bwcolor.formats.known import output_format
+from bwcolor.formats.xmp import Label, read_label
+from bwcolor.mark import marked
+from bwcolor.metadata import has_preview, in_colour, read_metadata
+from bwcolor.options import ColorizeOptions
+from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_picture
+from bwcolor.photo import Photo, Scan, open_scan
+from bwcolor.plan import Job
+from bwcolor.report import ADOPTED, COLOUR, COPIED, EXISTS, Outcome
+from bwcolor.runs.ledger import Fingerprint, Making, fingerprint
+from bwcolor.session import Model
+
+
+class Watch(Protocol):
+    """Whoever looks after a photo in work."""
+
+    def beat(self, waiting: bool = False) -> None:
+        """Work on the photo, or on its next page, begins, or waits for memory that others use."""
+
+    def about_to_commit(self, outcome: Outcome) -> None:
+        """The output is complete and gets its name as soon as this returns."""
+
+
+class Unwatched:
+    """Nobody looks."""
+
+    def beat(self, waiting: bool = False) -> None:
+        """See Watch."""
+
+    def about_to_commit(self, outcome: Outcome) -> None:
+        """See Watch."""
+
+
+def colorize_photo(
+    job: Job, model: Model, options: ColorizeOptions, budget: PixelBudget, watch: Watch | None = None
+) -> Outcome:
+    """Reads, colorizes and writes a photo. One that can't be done becomes an Outcome with the reason."""
+    started = time.monotonic()
+    watch = watch or Unwatched()
+    try:
+        outcome = _colorized(job, model, options, budget, watch)
+    except MemoryError:
+        outcome = Outcome(job, "failed", "not enough memory")
+    except (PhotoError, ModelError) as error:
+        lasting = not isinstance(error, PassingError | ModelError)
+        outcome = Outcome(job, "failed", str(error), lasting=lasting, input=fingerprint(job.source))
+    return replace(outcome, seconds=time.monotonic() - started)
+
+
+def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBudget, watch: Watch) -> Outcome:
+    may_replace = options.overwrite or job.replace == job.target
+    watch.beat()
+    with open_scan(job.source, options.max_pixels) as scan:
+        if not may_replace and os.path.lexists(job.target):
+            return _existing(job, scan, model, options)
+        watch.beat(waiting=True)
+        with budget.hold(scan.header.pixels):
+            watch.beat()
+            first = scan.photo()
+            own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first)
+            if len(own_colours) == scan.header.pages:
+                return _left_alone(job, scan, options, watch)
+            form = job.format or output_format(scan.header, options.format, options.eight_bit)
+            pages = _pages(scan, first, own_colours, model, options, watch)
+            coding = Coding(form, options.sampling, options.chroma_quality)
+            with committed(job.target, may_replace, scan.times, _mode(scan)) as out:
+                notes = encode(scan, pages, coding, out)
+                if own_colours:
+                    notes = (*notes, "pages that are in colour already keep their colours (--color-input recolor)")
+                outcome = _done(job, scan, job.target, out, notes)
+                outcome = replace(outcome, made_by=making(model, options))
+                watch.about_to_commit(outcome)
+    return _in_place(outcome)
+
+
+def making(model: Model, options: ColorizeOptions) -> Making:
+    """What outputs depend on besides their photos."""
+    return Making(model.sha256, model.label, options.as_json())
+
+
+def _done(job: Job, scan: Scan, path: Path, out: BinaryIO, notes: tuple[str, ...]) -> Outcome:
+    """The outcome of a photo whose output is complete and has no name yet; PhotoError when the photo has changed."""
+    source = input_of(scan)
+    out.flush()
+    out.seek(0)
+    sha256 = hashlib.file_digest(cast(io.BytesIO, out), "sha256").hexdigest()
+    size = out.seek(0, os.SEEK_END)
+    scan.must_be_unchanged()
+    written = Fingerprint(size, scan.times[1], sha256)
+    return Outcome(job, "done", notes=notes, path=path, input=source, output=written)
+
+
+def _in_place(outcome: Outcome) -> Outcome:
+    """With the output's time as its disk keeps it."""
+    assert outcome.path is not None
+    there = fingerprint(outcome.path)
+    return replace(outcome, output=replace(there, sha256=outcome.output.sha256))
+
+
+def input_of(scan: Scan) -> Fingerprint:
+    """The photo's fingerprint, all of it read."""
+    return Fingerprint(os.fstat(scan.file.fileno()).st_size, scan.times[1], scan.sha256())
+
+
+def _existing(job: Job, scan: Scan, model: Model, options: ColorizeOptions) -> Outcome:
+    """An output without a record: ours if its label names this very photo, this model and these settings."""
+    wanted = _label(scan, model, options)
+    found = _label_of(job.target, options)
+    if found is None or replace(found, software="", model="") != replace(wanted, software="", model=""):
+        return Outcome(job, "skipped", EXISTS, unexpected=True, input=fingerprint(job.source))
+    output = fingerprint(job.target, read=True)
+    return Outcome(
+        job, "skipped", ADOPTED, path=job.target, input=input_of(scan), output=output, made_by=making(model, options)
+    )
+
+
+def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
+    if not output.is_file() or output.is_symlink():
+        return None
+    try:
+        with open_scan(output, options.max_pixels) as made:
+            packets = [xmp_of(page) for page in read_metadata(made)]
+            return next((label for packet in packets if packet and (label := read_label(packet))), None)
+    except Exception:  # somebody's file, in whatever state; parsers raise whatever they like on it
+        return None
+
+
+def _pages_in_colour(scan: Scan, first: Photo) -> set[int]:
+    kinds = [first.kind, *(scan.photo(number).kind for number in range(1, scan.header.pages))]
+    return {number for number, kind in enumerate(kinds) if kind == "colour"}
+
+
+def _left_alone(job: Job, scan: Scan, options: ColorizeOptions, watch: Watch) -> Outcome:
+    """What becomes of a photo that is in colour already, under color_input skip and copy."""
+    may_replace = options.overwrite or job.replace == job.copy
+    if options.color_input == "skip":
+        return Outcome(job, "skipped", COLOUR, unexpected=True, input=input_of(scan))
+    target = job.copy
+    if target.exists() and target.samefile(job.source):
+        raise PhotoError(f"in colour already; a copy as {target.name} would replace the photo itself")
+    if not may_replace and os.path.lexists(target):
+        same = fingerprint(target, read=True), input_of(scan)
+        if same[0].sha256 == same[1].sha256:
+            return Outcome(job, "skipped", ADOPTED, path=target, input=same[1], output=same[0])
+        return Outcome(job, "skipped", EXISTS, unexpected=True, input=same[1])
+    with committed(target, may_replace, scan.times, _mode(scan)) as out:
+        out.write(scan.read())
+        outcome = _done(job, scan, target, out, (COPIED,))
+        watch.about_to_commit(outcome)
+    return _in_place(outcome)
+
+
+def _pages(
+    scan: Scan, first: Photo, own_colours: set[int], model: Model, options: ColorizeOptions, watch: Watch
+) -> Iterator[Page]:
+    """Each page with its colours and what describes it."""
+    described = read_metadata(scan)
+    for number in range(scan.header.pages):
+        watch.beat()
+        photo = first if number == 0 else scan.photo(number)
+        photo = _in_eight_bits(photo) if options.eight_bit else photo
+        metadata = described[min(number, len(described) - 1)]
+        if number in own_colours:
+            yield Page(photo, None, in_colour(metadata, None, None))
+            continue
+        amount = options.strength * options.saturation
+        chroma = amount * predict_chroma(photo.luma, photo.orientation, model, options.detail)
+        # Only now: a model that ran out of memory may have been replaced by its file for the CPU.
+        label = _label(scan, model, options) if options.label != "none" else None
+        if options.label == "visible":
+            chroma = marked(chroma, photo.luma, photo.orientation)
+        preview = small_picture(photo, chroma) if has_preview(metadata) else None
+        yield Page(photo, chroma, in_colour(metadata, label, preview))
+
+
+def _mode(scan: Scan) -> int:
+    return os.fstat(scan.file.fileno()).st_mode
+
+
+def _in_eight_bits(photo: Photo) -> Photo:
+    alpha = None if photo.alpha is None else rounded_to_eight_bits(photo.alpha)
+    return replace(photo, luma=rounded_to_eight_bits(photo.luma), alpha=alpha)
+
+
+def _label(scan: Scan, model: Model, options: ColorizeOptions) -> Label:
+    return Label(f"bwcolor {__version__}", model.label, model.sha256, options.in_words(), scan.sha256())

@@ -1,0 +1,67 @@
+"""The formats that are read and written, and what a header says. Imports nothing that takes time to load."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bwcolor.errors import PhotoError
+
+Format = Literal["jpeg", "png", "tiff", "webp", "bmp", "gif", "jp2", "avif", "heic"]
+
+EXTENSIONS = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx", ".avif",
+    ".heic", ".heif",
+})  # fmt: skip
+DEEP_FORMATS: frozenset[Format] = frozenset({"png", "tiff"})  # that hold 16 bits
+# Kinds that we can write in; photos of others become PNG, or TIFF from 9 bits up.
+WRITABLE: dict[Format, str] = {
+    "jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "avif": ".avif", "bmp": ".bmp",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """format: of the file's content, whatever its name says. width, height: px as stored, of the largest page. bits:
+    of each value, 1 to 16, the most of any page. pages: 1 for all but TIFF. frames: of an animation, or 1."""
+
+    format: Format
+    width: int
+    height: int
+    bits: int = 8
+    pages: int = 1
+    frames: int = 1
+
+    @property
+    def pixels(self) -> int:
+        """Of the largest page."""
+        return self.width * self.height
+
+    @property
+    def deep(self) -> bool:
+        """Whether its values need 16 bits."""
+        return self.bits > 8
+
+
+def check_size(header: Header, max_pixels: int) -> None:
+    """Raises PhotoError for a photo, or a page of it, with more pixels than that."""
+    if header.pixels > max_pixels:
+        raise PhotoError(
+            f"{header.width} x {header.height} = {header.pixels:,} pixels is over the limit of {max_pixels:,};"
+            " raise it with --max-pixels"
+        )
+
+
+def output_format(header: Header, wanted: Format | None, eight_bit: bool) -> Format:
+    """What a photo is written as; PhotoError when the wanted format can't hold its depth or its pages."""
+    deep = header.deep and not eight_bit
+    if wanted not in (None, "tiff") and header.pages > 1:
+        raise PhotoError(f"has {header.pages} pages, which only TIFF can hold; choose --format tiff or another --out")
+    if wanted is None:
+        if header.format in WRITABLE and (not deep or header.format in DEEP_FORMATS):
+            return header.format
+        return "tiff" if deep else "png"
+    if deep and wanted not in DEEP_FORMATS:
+        raise PhotoError(
+            f"has {header.bits} bits, which {wanted.upper()} can't hold; --format tiff or png keeps them, --depth 8"
+            " gives them up"
+        )
+    return wanted

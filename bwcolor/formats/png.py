@@ -1,0 +1,113 @@
+"""The chunks of a PNG (PNG specification, third edition), and whether those of its pixels are whole."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from bwcolor.errors import PhotoError
+
+START = b"\x89PNG\r\n\x1a\n"
+CUT_OFF = "is cut off, or damaged"
+CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT"})
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: gray, RGB, palette, gray and RGB with alpha (11.2.1)
+PALETTE = 3
+FULL_BYTES = frozenset({8, 16})
+DEPTHS = {0: FULL_BYTES | {1, 2, 4}, 2: FULL_BYTES, 3: frozenset({1, 2, 4, 8}), 4: FULL_BYTES, 6: FULL_BYTES}
+CLEAR = {0: range(2, 3), 2: range(6, 7), 4: range(0), 6: range(0)}  # bytes of tRNS, beside that of a palette (11.3.1.1)
+# First row and column of each of an interlaced picture's passes, and the steps to the next ones (8.1).
+PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+PASSES_OF_ONE = ((0, 0, 1, 1),)
+FILTERS = 5  # types of filter, 9.2
+
+
+class Chunk(NamedTuple):
+    """kind: its four letters. body: its data. whole: all of its bytes, length and checksum included; not copied."""
+
+    kind: bytes
+    body: memoryview
+    whole: memoryview
+
+    def is_sound(self) -> bool:
+        """Whether its checksum is right."""
+        return zlib.crc32(self.whole[4:-4]).to_bytes(4, "big") == self.whole[-4:]
+
+
+def chunks(source: bytes) -> Iterator[Chunk]:
+    """Those that lie in the file."""
+    position, view = len(START), memoryview(source)
+    while position + 12 <= len(source):
+        (length,) = struct.unpack_from(">I", source, position)
+        whole = view[position : position + 12 + length]
+        if len(whole) < 12 + length:
+            return
+        yield Chunk(bytes(whole[4:8]), whole[8:-4], whole)
+        position += len(whole)
+
+
+def chunk_of(kind: bytes, body: bytes) -> bytes:
+    """A chunk, with its length and its checksum."""
+    return b"".join(_pieces(kind, body))
+
+
+def _pieces(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    return struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+
+
+def plain(source: bytes) -> bytes:
+    """A PNG with nothing in it but its pixels, not compressed; PhotoError when some are missing or damaged.
+
+    So that libpng finds nothing to complain of: what it has to say, it prints.
+    """
+    kept = {b"IHDR": b"", b"PLTE": b"", b"tRNS": b""}
+    data = []
+    for chunk in chunks(source):
+        if chunk.kind in CRITICAL and not chunk.is_sound():
+            raise PhotoError(CUT_OFF)
+        if chunk.kind == b"IDAT":
+            data.append(chunk.body)
+        elif not kept.get(chunk.kind, b" ") and chunk.is_sound():
+            kept[chunk.kind] = bytes(chunk.body)
+    rows = _inflated(b"".join(data), _strides(kept[b"IHDR"]))
+    kind = kept[b"IHDR"][9]
+    palette = kept[b"PLTE"] if kind == PALETTE else b""
+    if kind == PALETTE and (not palette or len(palette) % 3 or len(palette) > 3 * 256):
+        raise PhotoError(CUT_OFF)
+    clear = kept[b"tRNS"] if len(kept[b"tRNS"]) in CLEAR.get(kind, range(1, len(palette) // 3 + 1)) else b""
+    head = [chunk_of(b"IHDR", kept[b"IHDR"]), *(chunk_of(b"PLTE", palette) for _ in palette[:1])]
+    head += [chunk_of(b"tRNS", clear) for _ in clear[:1]]
+    return b"".join([START, *head, *_pieces(b"IDAT", zlib.compress(rows, 0)), chunk_of(b"IEND", b"")])
+
+
+def _strides(header: bytes) -> list[tuple[int, int]]:
+    """How many rows each pass has, and the bytes of each of them; PhotoError for an unknown kind."""
+    if len(header) != 13 or header[9] not in CHANNELS:
+        raise PhotoError(CUT_OFF)
+    width, height = struct.unpack_from(">II", header)
+    if header[8] not in DEPTHS[header[9]] or header[10:12] != b"\0\0" or header[12] > 1:
+        raise PhotoError(CUT_OFF)
+    bits = header[8] * CHANNELS[header[9]]
+    parts = PASSES if header[12] else PASSES_OF_ONE
+    sides = [(len(range(top, height, down)), len(range(left, width, right))) for top, left, down, right in parts]
+    return [(rows, 1 + (bits * columns + 7) // 8) for rows, columns in sides if rows and columns]
+
+
+def _inflated(data: bytes, strides: list[tuple[int, int]]) -> bytes:
+    """The rows that zlib data hold; more data don't matter."""
+    size = sum(count * stride for count, stride in strides)
+    unpacker = zlib.decompressobj()
+    try:
+        rows = unpacker.decompress(data, size)
+        more = unpacker.decompress(unpacker.unconsumed_tail, 1)  # or the checksum that stands at the end
+    except zlib.error as error:
+        raise PhotoError(CUT_OFF) from error
+    if len(rows) != size or not (more or unpacker.eof):
+        raise PhotoError(CUT_OFF)
+    at = 0
+    for count, stride in strides:
+        if np.frombuffer(rows, np.uint8)[at : at + count * stride : stride].max() >= FILTERS:
+            raise PhotoError(CUT_OFF)
+        at += count * stride
+    return rows

@@ -1,0 +1,38 @@
+"""Which original each output was made from."""
+
+import os
+from pathlib import Path
+
+from bwcolor.formats.known import EXTENSIONS
+from bwcolor.plan import find_jobs
+from bwcolor.runs.ledger import Ledger
+
+
+def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | None]]:
+    """Outputs, one or all of a folder, each with its original, or None where there is none.
+
+    originals: the folder that they lie in, or the one original. The ledger in the output folder says which one it is;
+    without one, the name does. Raises FolderError or NoPhotosError where there is nothing to look at.
+    """
+    outputs = [job.source for job in find_jobs(out, None).jobs]
+    if originals is None or originals.is_file():
+        return [(path, originals) for path in outputs]
+    root = Path(os.path.abspath(out))
+    known = _known(root) if root.is_dir() else {}
+    pairs: list[tuple[Path, Path | None]] = []
+    for path in outputs:
+        name = path.relative_to(root) if root.is_dir() else Path(path.name)
+        # An output of another format has a second ending: scan.gif.png.
+        named = (originals / name, (originals / name).with_suffix(""))
+        found = (originals / known[path], *named) if path in known else named
+        pairs.append((path, next((one for one in found if one.is_file() and one.suffix.lower() in EXTENSIONS), None)))
+    return pairs
+
+
+def _known(out: Path) -> dict[Path, Path]:
+    """Outputs with the paths of their originals below the input folder, as the ledger has them."""
+    ledger = Ledger.peek(out)
+    if ledger is None:
+        return {}
+    with ledger:
+        return {out / record.path: record.source for record in ledger.records()}

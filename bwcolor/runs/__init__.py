@@ -1,0 +1,1 @@
+"""A run over many photos that loses none: ledger, worker process, report."""

@@ -1,0 +1,90 @@
+"""What a plan is likely to take: time, memory, room on the disk. Rough, and said to be."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bwcolor.budget import PIXELS_AT_ONCE, threads_for
+from bwcolor.formats.known import Format
+from bwcolor.plan import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """seconds: of a processor core, for each million pixels. memory, disk: bytes for each pixel."""
+
+    seconds: float
+    memory: float
+    disk: float
+
+
+# By output format, as `python benchmarks/costs.py` gives them with the default model on scans of 12 megapixels; memory
+# from benchmarks/memory.py.
+COSTS: dict[Format, Cost] = {
+    "jpeg": Cost(0.02, 2.0, 0.5), "png": Cost(0.15, 10.0, 2.2), "tiff": Cost(0.06, 3.0, 4.0),
+    "webp": Cost(0.5, 10.0, 0.5), "avif": Cost(1.0, 12.0, 0.4), "bmp": Cost(0.05, 10.0, 3.0),
+}  # fmt: skip
+EACH = 0.03  # seconds of a core for a photo of any size
+BASE = 250_000_000  # bytes that the program takes before the first photo
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """photos, pixels, read: number of photos, their pixels, and bytes of their files. seconds: of wall time. memory:
+    bytes at most. disk: bytes of the outputs. free: bytes on their disk."""
+
+    photos: int
+    pixels: int
+    read: int
+    seconds: float
+    memory: int
+    disk: int
+    free: int
+
+    def in_words(self) -> str:
+        """One line for the user."""
+        return (
+            f"{self.photos:,} photos, {self.pixels / 1e6:,.0f} megapixels, {size_in_words(self.read)}; on this computer"
+            f" roughly {time_in_words(self.seconds)}, {size_in_words(self.memory)} of memory and"
+            f" {size_in_words(self.disk)} of disk ({size_in_words(self.free)} free)"
+        )
+
+
+def needs(photos: Sequence[Job], out: Path, threads: int) -> Needs:
+    """Of the jobs of a settled plan. out: where outputs go. threads: as the user said, see pipeline.threads_for."""
+    cost = {job: COSTS[job.format] for job in photos if job.format}
+    cores = min(threads_for(threads), os.cpu_count() or 1)
+    each = sorted((job.pixels // job.pages * one.memory for job, one in cost.items()), reverse=True)
+    together = min(
+        sum(each[: threads_for(threads)]), PIXELS_AT_ONCE * max((one.memory for one in cost.values()), default=0)
+    )
+    return Needs(
+        photos=len(photos),
+        pixels=sum(job.pixels for job in photos),
+        read=sum(job.bytes for job in photos),
+        seconds=sum(EACH + job.pixels / 1e6 * one.seconds for job, one in cost.items()) / cores,
+        memory=BASE + int(max(each[0] if each else 0, together)),
+        disk=int(sum(max(job.bytes, job.pixels * one.disk) for job, one in cost.items())),
+        free=shutil.disk_usage(next(path for path in (out, *out.parents) if path.exists())).free,
+    )
+
+
+def size_in_words(size: float) -> str:
+    """Bytes -> 12 MB."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def time_in_words(seconds: float) -> str:
+    """Seconds -> 2 h 5 min."""
+    minutes = seconds / 60
+    if minutes < 1:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 60:
+        return f"{round(minutes)} min"
+    return f"{int(minutes // 60)} h {round(minutes % 60)} min"

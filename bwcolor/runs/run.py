@@ -1,0 +1,189 @@
+"""The run: plan, ledger and worker together; one Outcome for each photo."""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bwcolor import __version__
+from bwcolor.commit import remove_leftovers
+from bwcolor.errors import BwcolorError, FolderError
+from bwcolor.options import ColorizeOptions
+from bwcolor.plan import Job, Plan
+from bwcolor.progress import RunView
+from bwcolor.report import EXISTS, Outcome
+from bwcolor.runs.judge import Policy, judged, recorded
+from bwcolor.runs.ledger import Ledger, Making, State
+from bwcolor.runs.messages import Ready
+from bwcolor.runs.places import held
+from bwcolor.runs.records import Records, left_out_record, now, photo_record
+from bwcolor.runs.supervise import Stopped, Supervisor
+from bwcolor.walk import OWN_FOLDER
+
+LOCK = "lock"
+STATES: tuple[State, ...] = ("done", "skipped", "failed")
+LIMITED = "left for another run (--limit)"
+
+
+class Run:
+    """A run with all that it goes by. ledger: None where there is none. `told` is where its outcomes go."""
+
+    def __init__(self, worker: Supervisor, ready: Ready, options: ColorizeOptions, policy: Policy) -> None:
+        self._worker, self._ready, self._policy = worker, ready, policy
+        self._making = Making(ready.sha256, ready.label, options.as_json())
+        self.ledger: Ledger | None = None
+        self._view: RunView | None = None
+        self._records: list[Records] = []
+
+    @contextlib.contextmanager
+    def told(self, plan: Plan, view: RunView, *records: Records | None) -> Iterator[None]:
+        """Shows the run in `view` and writes it to the records; at the end, whatever it is, the sums."""
+        self._view, self._records = view, [one for one in records if one]
+        started, code = now(), 1
+        try:
+            with view:
+                view.say(*self._ready.lines)
+                if self.ledger and self.ledger.damaged:
+                    view.warn(f"note: the ledger was damaged; it was put aside as {self.ledger.damaged}")
+                yield
+                code = int(view.failed)
+                view.summarize(plan.out)
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, BwcolorError) else 130 if isinstance(error, Stopped) else 1
+            view.summarize(plan.out)
+            raise
+        finally:
+            with contextlib.suppress(FolderError):  # a full disk has been told, or the photos are done
+                for one in self._records:
+                    one.write(self._sums(plan, view, started, code))
+
+    def carry_out(self, plans: Iterable[Plan]) -> None:
+        """Does what the plans say. Raises what ends the run: FolderError, DeviceError, Stopped."""
+        assert self._view is not None
+        said = 0
+        for plan in plans:
+            self._view.more(len(plan.jobs))
+            for left in plan.left_out:
+                self._view.leave_out(left)
+                for one in self._records:
+                    one.write(left_out_record(left))
+            for outcome in self._outcomes(plan):
+                self._view.show(outcome)
+                for one in self._records:
+                    one.write(photo_record(outcome))
+                for trouble in self._worker.troubles[said:]:
+                    self._view.warn(f"note: {trouble}")
+                said = len(self._worker.troubles)
+
+    def _outcomes(self, plan: Plan) -> Iterator[Outcome]:
+        """What becomes of each photo: first those that need no work, then the others as they end, in any order.
+
+        Each end is in the ledger before it is told.
+        """
+        wanted: list[Job] = []
+        for _, verdict in verdicts(plan, self.ledger, self._making, self._policy):
+            if isinstance(verdict, Job):
+                wanted.append(verdict)
+            else:
+                yield verdict
+        for outcome in self._worker.colorize(wanted, lambda made: self._note(plan, made, intent=True)):
+            self._note(plan, outcome)
+            yield outcome
+
+    def _note(self, plan: Plan, outcome: Outcome, intent: bool = False) -> None:
+        record = recorded(outcome, self.ledger, plan.root, self._making) if self.ledger else None
+        if self.ledger and record:
+            (self.ledger.intend if intent else self.ledger.write)(record)
+
+    def _sums(self, plan: Plan, view: RunView, started: str, code: int) -> dict[str, Any]:
+        states = view.report.states
+        return {
+            "record": "run", "version": __version__, "started": started, "ended": now(), "exit_code": code,
+            "input": str(plan.root), "output": str(plan.out), "model": self._making.label,
+            "model_sha256": self._making.model, "device": list(self._ready.lines),
+            "settings": json.loads(self._making.settings), **{state: states[state] for state in STATES},
+            "left_out": view.left_out, "not_chosen": plan.unwanted, "troubles": self._worker.troubles,
+        }  # fmt: skip
+
+
+def verdicts(
+    plan: Plan, ledger: Ledger | None, making: Making | None, policy: Policy
+) -> Iterator[tuple[Job, Job | Outcome]]:
+    """Each job of the plan with what is to be done, or why nothing is."""
+    wanted = 0
+    for job in plan.jobs:
+        verdict = judged(job, ledger, plan.root, making, policy) if ledger else job
+        if isinstance(verdict, Job):
+            wanted += 1
+            if policy.limit is not None and wanted > policy.limit:
+                verdict = Outcome(job, "skipped", LIMITED)
+        yield job, verdict
+
+
+def foreseen(
+    plan: Plan, options: ColorizeOptions, policy: Policy, path: Path | None
+) -> Iterator[tuple[Job, Job | Outcome]]:
+    """The same without writing anything, and without a model: outputs count as made with the one of this run.
+
+    path: of the ledger, if the user chose one. An output without a record counts as one to keep.
+    """
+    ledger = Ledger.peek(plan.folder or plan.out.parent, path)
+    for job, verdict in verdicts(plan, ledger, None, policy):
+        if (
+            isinstance(verdict, Job)
+            and not policy.overwrite
+            and verdict.replace is None
+            and os.path.lexists(job.target)
+        ):
+            verdict = Outcome(job, "skipped", EXISTS)
+        yield job, verdict
+
+
+@contextlib.contextmanager
+def opened_ledger(plan: Plan, path: Path | None) -> Iterator[Ledger | None]:
+    """The ledger of the plan's output folder, which nobody else writes meanwhile; files that a killed run left
+    unfinished are gone.
+
+    path: of the ledger, if the user chose one. None is given for a single photo whose output lies beside it, unless a
+    path was chosen. Raises BusyError when another run holds the folder, FolderError when it can't be written.
+    """
+    if plan.folder is None and path is None:
+        yield None
+        return
+    out = plan.folder or plan.out.parent
+    with contextlib.ExitStack() as stack:
+        if plan.folder is not None:
+            stack.enter_context(held(out / OWN_FOLDER / LOCK))
+            for folder in {folder for job in plan.jobs for folder in (job.target.parent, job.copy.parent)}:
+                remove_leftovers(folder)
+        yield stack.enter_context(Ledger.open(out, path))
+
+
+@contextlib.contextmanager
+def stoppable(worker: Supervisor) -> Iterator[None]:
+    """Lets Ctrl-C, SIGTERM and a closed terminal stop the worker in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        worker.stop()
+
+    wanted = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    before = {
+        number: signal.getsignal(number)
+        for number in wanted
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN  # as nohup wants it
+    }
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,49 @@
+"""A hot folder: photos are taken when they have stopped growing."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bwcolor.plan import Plan
+
+PAUSE = 2.0  # seconds between two looks
+SETTLED = 30.0  # seconds since its last change after which a photo is taken at first sight
+
+Look = tuple[int, int]  # bytes, and time of the last change in ns
+
+
+def arrivals(find: Callable[[], Plan], pause: Callable[[float], None]) -> Iterator[Plan]:
+    """What is there, and from then on what is new or has changed, for ever.
+
+    find: walks the folders. pause: waits some seconds, and raises when all is to end. A photo is taken when two looks
+    at its size and time are the same, or when its last change is long ago.
+    """
+    taken: dict[Path, Look] = {}
+    before: dict[Path, Look] = {}
+    named: set[tuple[Path, str]] = set()
+    while True:
+        plan = find()
+        seen = {job.source: found for job in plan.jobs if (found := _look(job.source))}
+        new = [
+            job
+            for job in plan.jobs
+            if (found := seen.get(job.source)) and taken.get(job.source) != found
+            and (before.get(job.source) == found or time.time() - found[1] / 1e9 > SETTLED)
+        ]  # fmt: skip
+        left_out = [left for left in plan.left_out if (left.path, left.reason) not in named]
+        named |= {(left.path, left.reason) for left in left_out}
+        taken |= {job.source: seen[job.source] for job in new}
+        taken = {path: found for path, found in taken.items() if path in seen}  # gone ones may come again
+        before = seen
+        if new or left_out:
+            yield replace(plan, jobs=new, left_out=left_out)
+        pause(PAUSE)
+
+
+def _look(path: Path) -> Look | None:
+    try:
+        status = path.lstat()
+    except OSError:  # gone since the walk
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,191 @@
+"""The process that opens the user's files: decoders, the network and encoders live and die here.
+
+Its parent (supervise.py) sends what is to be done through a pipe and gets back what became of it. Messages are pickled
+values of the classes in messages.py. A decoder that crashes takes this process with it, and nothing else.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import BinaryIO
+
+from bwcolor.errors import BwcolorError
+from bwcolor.formats.known import Header
+from bwcolor.plan import Job, look
+from bwcolor.report import Outcome
+from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Ready, Setup, Task
+
+SHARE, HUGE = 0.8, 1 << 50  # of the memory; bytes that no machine has
+BUG = "an error inside bwcolor ({}); please report it, with what --debug shows"
+
+
+class Line:
+    """The worker's end of the pipes. Any thread may say something."""
+
+    def __init__(self, orders: BinaryIO, answers: BinaryIO) -> None:
+        self._orders, self._answers = orders, answers
+        self._speaking = threading.Lock()
+        self._allowed: dict[int, threading.Event] = {}
+        self.tasks: SimpleQueue[Task | NoMore] = SimpleQueue()
+
+    def say(self, answer: Answer) -> None:
+        """To the parent. When it is dead, so is this process."""
+        content = pickle.dumps(answer)
+        try:
+            with self._speaking:
+                self._answers.write(content)
+                self._answers.flush()
+        except OSError:
+            os._exit(1)
+
+    def ask(self, intent: Intent) -> None:
+        """Waits until the parent lets an output have its name."""
+        allowed = self._allowed[intent.number] = threading.Event()
+        self.say(intent)
+        allowed.wait()
+
+    def listen(self) -> None:
+        """Hears the parent until it is gone; runs in a thread of its own."""
+        try:
+            while True:
+                order: Order = pickle.load(self._orders)
+                if isinstance(order, Go):
+                    self._allowed.pop(order.number).set()
+                else:
+                    self.tasks.put(order)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            os._exit(1)
+
+    def in_order(self) -> Iterator[Task]:
+        """The tasks, until there are no more."""
+        while not isinstance(task := self.tasks.get(), NoMore):
+            yield task
+        self.tasks.put(task)  # for the other threads
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Tells the parent how a photo gets on; see colorize.Watch."""
+
+    number: int
+    line: Line
+
+    def beat(self, waiting: bool = False) -> None:
+        """See Watch."""
+        self.line.say(Beat(self.number, waiting))
+
+    def about_to_commit(self, outcome: Outcome) -> None:
+        """See Watch."""
+        self.line.ask(Intent(self.number, outcome))
+
+
+def main() -> None:
+    """Does what comes through standard input until there is no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)  # what a codec prints must not come between the messages
+    setup: Setup = pickle.load(orders)
+    if not setup.debug:
+        os.dup2(nowhere, 2)
+    _die_with_parent()
+    line = Line(orders, answers)
+    threading.Thread(target=line.listen, daemon=True).start()
+    try:
+        _work(setup, line)
+    except BwcolorError as error:
+        line.say(Broken(error))
+    answers.flush()
+    os._exit(0)  # without waiting for the thread that listens
+
+
+def _work(setup: Setup, line: Line) -> None:
+    from bwcolor.budget import PIXELS_AT_ONCE, PixelBudget
+    from bwcolor.colorize import colorize_photo
+    from bwcolor.pipeline import in_threads
+    from bwcolor.session import Model, troubles_of
+    from bwcolor.zoo import load
+
+    model: Future[Model] = Future()
+    budget = PixelBudget(PIXELS_AT_ONCE)
+
+    def work(task: Task) -> Ended:
+        if task.kind == "look":
+            line.say(Beat(task.number))
+            return Ended(task.number, _looked(task.job))
+        watch = Watched(task.number, line)
+        try:
+            outcome = colorize_photo(task.job, model.result(), setup.options, budget, watch)
+        except (BwcolorError, CancelledError):
+            raise
+        except Exception as error:  # a bug on one photo must not cost the others
+            words = traceback.format_exc() if setup.debug else f"{type(error).__name__}: {error}"
+            outcome = Outcome(task.job, "failed", BUG.format(words))
+        return Ended(task.number, outcome, troubles_of(model.result()))
+
+    def open_model() -> None:
+        try:
+            opened = load(setup.model, setup.device)
+            _limit_memory(setup.memory, opened.lines)
+            line.say(Ready(opened.lines, opened.label, opened.sha256))
+            model.set_result(opened)
+        except BwcolorError as error:
+            line.say(Broken(error))
+            model.set_exception(error)
+
+    if setup.model:
+        threading.Thread(target=open_model, daemon=True).start()
+    for ended in in_threads(work, line.in_order(), setup.options.jobs, budget):
+        line.say(ended)
+
+
+def _looked(job: Job) -> Header | str:
+    try:
+        return look(job)
+    except MemoryError:
+        return "not enough memory"
+
+
+def _die_with_parent() -> None:
+    """Ends this process when its parent dies in whatever way, and makes it the first to go when memory runs out."""
+    if sys.platform != "linux":
+        return  # the closed pipe tells
+    import ctypes
+
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL, 0, 0, 0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
+def _limit_memory(limit: int, lines: tuple[str, ...]) -> None:
+    """Makes the system refuse more memory than that, so that one photo fails instead of the machine.
+
+    Not on a GPU, whose driver maps more than it uses.
+    """
+    if sys.platform != "linux" or any("device cuda" in line for line in lines):
+        return
+    import resource
+
+    from bwcolor.machine import memory
+
+    found = memory()
+    limit = limit or int(SHARE * min(size for size in (found.total, found.limit, HUGE) if size))
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""The walk: which files below a folder are photos, and which of them are wanted."""
+
+import fnmatch
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bwcolor.errors import FolderError
+from bwcolor.formats.known import EXTENSIONS
+
+# Pictures that a user may expect to be colorized: named, not passed over in silence.
+OTHER_PICTURES = frozenset({
+    ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".psb", ".psp", ".tga", ".pcx",
+    ".ppm", ".pgm", ".pbm", ".hif", ".jpf", ".jpc", ".jp2k", ".exr", ".dcm", ".xcf", ".svg", ".pdf",
+})  # fmt: skip
+OWN_FOLDER = ".bwcolor"  # in an output folder: the ledger and its lock
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that is not opened, and why. failed: whether that counts as a failure of the run."""
+
+    path: Path
+    reason: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which photos of a folder are wanted. include, exclude: shell patterns; one without a slash is held against the
+    names of the file and of all folders above it, one with a slash against the whole path below the folder. A photo is
+    wanted when one of `include` fits, or there is none, and none of `exclude`. listed: only these, by paths that start
+    at the folder or are absolute; None for no list."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    listed: tuple[Path, ...] | None = None
+
+    def wants(self, name: PurePosixPath) -> bool:
+        """Whether a photo of this path below the folder is wanted."""
+        included = not self.include or any(_fits(name, pattern) for pattern in self.include)
+        return included and not any(_fits(name, pattern) for pattern in self.exclude)
+
+
+EVERYTHING = Choice()
+
+
+def _fits(name: PurePosixPath, pattern: str) -> bool:
+    if "/" in pattern:
+        return fnmatch.fnmatchcase(str(name), pattern.removeprefix("./").removeprefix("/"))
+    return any(fnmatch.fnmatchcase(part, pattern) for part in name.parts)
+
+
+def read_list(name: str, null: bool) -> tuple[Path, ...]:
+    """The paths that a file lists, one a line; "-" is standard input. null: names end with NUL instead of lines.
+
+    Raises FolderError when it can't be read.
+    """
+    try:
+        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise FolderError(f"--from-file {name}: can't be read ({error.strerror}).") from error
+    names = content.split(b"\0") if null else content.splitlines()
+    return tuple(Path(os.fsdecode(one)) for one in names if one)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the walk of a folder found. unwanted: number of photos that were not chosen."""
+
+    photos: list[Path]
+    left_out: list[LeftOut]
+    unwanted: int = 0
+
+
+def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
+    """The photos below a folder, in the order of their names; `out` and links are not entered.
+
+    Raises FolderError when the folder can't be listed.
+    """
+    entries = _listed(root, choice.listed) if choice.listed is not None else _entries(root, out)
+    photos: list[Path] = []
+    left_out: list[LeftOut] = []
+    unwanted = 0
+    for entry in entries:
+        if isinstance(entry, LeftOut):
+            left_out.append(entry)
+        elif not choice.wants(PurePosixPath(entry.relative_to(root).as_posix())):
+            unwanted += entry.suffix.lower() in EXTENSIONS
+        elif entry.name.startswith("._"):  # macOS puts a file's resource fork beside it under this name
+            continue
+        elif left := _looked_at(entry):
+            left_out.append(left)
+        elif entry.suffix.lower() in EXTENSIONS:
+            photos.append(entry)
+    return Found(photos, left_out, unwanted)
+
+
+def _entries(root: Path, out: Path) -> Iterator[Path | LeftOut]:
+    """Everything below a folder that is no folder, and what is not entered."""
+    pending = [root]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == root:
+                raise FolderError(f"{root}: can't be listed ({error.strerror}).") from error
+            yield LeftOut(folder, f"folder can't be listed ({error.strerror})", failed=True)
+            continue
+        folders = []
+        for entry in entries:
+            path = folder / entry.name
+            try:
+                if not entry.is_dir(follow_symlinks=False):
+                    yield path
+                elif path == out or (out.exists() and path.samefile(out)):  # a link may lead to either
+                    yield LeftOut(path, "is the output folder")
+                elif entry.name != OWN_FOLDER:
+                    folders.append(path)
+            except OSError as error:
+                yield LeftOut(path, f"can't be looked at ({error.strerror})", failed=True)
+        pending.extend(reversed(folders))
+
+
+def _listed(root: Path, names: tuple[Path, ...]) -> Iterator[Path | LeftOut]:
+    """The files of a list, each once, without following links."""
+    real = Path(os.path.realpath(root))
+    seen: set[Path] = set()
+    for name in names:
+        path = Path(os.path.normpath(root / name))
+        if path in seen:
+            continue
+        seen.add(path)
+        if not path.is_relative_to(root) or path == root:
+            yield LeftOut(path, f"is on the list, but not below {root}", failed=True)
+        elif Path(os.path.realpath(path.parent)) != real / path.relative_to(root).parent:
+            yield LeftOut(path, "is reached through a link, and links are not followed", failed=True)
+        elif not os.path.lexists(path):
+            yield LeftOut(path, "is on the list, and does not exist", failed=True)
+        elif path.suffix.lower() not in EXTENSIONS | OTHER_PICTURES:
+            yield LeftOut(path, "is on the list, and not a kind of photo that can be read", failed=True)
+        else:
+            yield path
+
+
+def _looked_at(path: Path) -> LeftOut | None:
+    """Why a file that may be a photo is not opened; None for files to open or to pass over."""
+    suffix = path.suffix.lower()
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            leads_to_photos = suffix in EXTENSIONS or path.is_dir()
+            return LeftOut(path, "is a link, and links are not followed") if leads_to_photos else None
+    except OSError as error:
+        return LeftOut(path, f"can't be looked at ({error.strerror})", failed=True)
+    if suffix in OTHER_PICTURES:
+        return LeftOut(path, f"{suffix} is a kind of picture that can't be read yet")
+    if suffix in EXTENSIONS and not stat.S_ISREG(mode):
+        return LeftOut(path, "is not a regular file")
+    return None

@@ -47,12 +47,25 @@ def chroma_limit(y: Array, chroma: Array, lightest: Array | None = None) -> Arra
     lumas, `y` is the darkest and `lightest` the lightest of them. Pulling a colour towards neutral
     keeps its luma and its hue; clipping each channel would change both.
     """
+    y = np.asarray(y, np.float32)
+    room = np.asarray(1 - (y if lightest is None else lightest), np.float32)
+    if y.ndim == 0:
+        return chroma_limit(y[None], chroma[None], 1 - room[None])[0]
     cb, cr = chroma[..., 0], chroma[..., 1]
-    red, green, blue = CR_SCALE * cr, -CB_TO_G * cb - CR_TO_G * cr, CB_SCALE * cb  # what each adds to luma
-    above = np.maximum(np.maximum(red, green), np.maximum(blue, 1e-6))
-    below = np.minimum(np.minimum(red, green), np.minimum(blue, -1e-6))
-    room = 1 - (y if lightest is None else lightest)
-    return np.asarray(np.minimum(np.minimum(room / above, y / -below), 1), np.float32)
+    red, blue = CR_SCALE * cr, CB_SCALE * cb  # what each adds to luma
+    green = -CB_TO_G * cb
+    green -= CR_TO_G * cr
+    # In place from here on: memory is what this costs.
+    above = np.maximum(red, green)
+    np.maximum(above, blue, out=above)
+    np.maximum(above, 1e-6, out=above)
+    below = np.minimum(red, green, out=green)
+    np.minimum(below, blue, out=below)
+    np.minimum(below, -1e-6, out=below)
+    limit = np.divide(room, above, out=above)
+    dark = np.divide(y, below, out=below)
+    np.minimum(limit, np.negative(dark, out=dark), out=limit)
+    return np.minimum(limit, 1, out=limit)
 
 
 def compose(y: Array, chroma: Array) -> Array:

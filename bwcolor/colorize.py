@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, cast
 
 from bwcolor import __version__
 from bwcolor.budget import PixelBudget
-from bwcolor.chroma import predict_chroma
+from bwcolor.chroma import predict
 from bwcolor.commit import committed
 from bwcolor.embed import xmp_of
 from bwcolor.errors import ModelError, PassingError, PhotoError
@@ -78,14 +78,15 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
             if len(own_colours) == scan.header.pages:
                 return _left_alone(job, scan, options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
-            pages = _pages(scan, first, own_colours, model, options, watch)
+            makers: list[Model] = []
+            pages = _pages(scan, first, own_colours, model, options, watch, makers)
             coding = Coding(form, options.sampling, options.chroma_quality)
             with committed(job.target, may_replace, scan.times, _mode(scan)) as out:
                 notes = encode(scan, pages, coding, out)
                 if own_colours:
                     notes = (*notes, "pages that are in colour already keep their colours (--color-input recolor)")
                 outcome = _done(job, scan, job.target, out, notes)
-                outcome = replace(outcome, made_by=making(model, options))
+                outcome = replace(outcome, made_by=making(makers[-1], options))
                 watch.about_to_commit(outcome)
     return _in_place(outcome)
 
@@ -168,9 +169,10 @@ def _left_alone(job: Job, scan: Scan, options: ColorizeOptions, watch: Watch) ->
 
 
 def _pages(
-    scan: Scan, first: Photo, own_colours: set[int], model: Model, options: ColorizeOptions, watch: Watch
-) -> Iterator[Page]:
-    """Each page with its colours and what describes it."""
+    scan: Scan, first: Photo, own_colours: set[int], model: Model, options: ColorizeOptions, watch: Watch,
+    makers: list[Model],
+) -> Iterator[Page]:  # fmt: skip
+    """Each page with its colours and what describes it. makers: gets the model that really made each page's colours."""
     described = read_metadata(scan)
     for number in range(scan.header.pages):
         watch.beat()
@@ -180,10 +182,10 @@ def _pages(
         if number in own_colours:
             yield Page(photo, None, in_colour(metadata, None, None))
             continue
-        amount = options.strength * options.saturation
-        chroma = amount * predict_chroma(photo.luma, photo.orientation, model, options.detail)
-        # Only now: a model that ran out of memory may have been replaced by its file for the CPU.
-        label = _label(scan, model, options) if options.label != "none" else None
+        prediction = predict(photo.luma, photo.orientation, model, options.detail)
+        chroma = options.strength * options.saturation * prediction.chroma
+        makers.append(prediction.by)
+        label = _label(scan, prediction.by, options) if options.label != "none" else None
         if options.label == "visible":
             chroma = marked(chroma, photo.luma, photo.orientation)
         preview = small_picture(photo, chroma) if has_preview(metadata) else None

@@ -5,12 +5,15 @@ import errno
 import os
 import secrets
 import stat
-import time
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from bwcolor.errors import FolderError, PassingError
+
+if sys.platform != "win32":
+    import fcntl
 
 # What disks answer to a call that they do not know: hard links, flushing a folder.
 NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -40,6 +43,8 @@ def committed(
         target.parent.mkdir(parents=True, exist_ok=True)
         with _temporary(target.parent) as part:
             with part.open("x+b") as out:
+                with contextlib.suppress(OSError):  # a disk without locks
+                    _claim(out)
                 _restrict(part, mode)
                 yield out
                 out.flush()
@@ -72,17 +77,28 @@ def _temporary(folder: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path, age: float = 0.0) -> int:
-    """Removes unfinished files of runs that were killed; returns how many. age: seconds without a write."""
+def remove_leftovers(folder: Path) -> int:
+    """Removes unfinished files of runs that were killed, not those that somebody is writing; returns how many."""
     removed = 0
     with contextlib.suppress(OSError):  # no such folder, or not ours to change
         for entry in os.scandir(folder):
-            if entry.name.startswith(TEMPORARY_PREFIX) and entry.name.endswith(TEMPORARY_SUFFIX):
-                with contextlib.suppress(OSError):
-                    if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age:
-                        Path(entry.path).unlink()
-                        removed += 1
+            if not entry.name.startswith(TEMPORARY_PREFIX) or not entry.name.endswith(TEMPORARY_SUFFIX):
+                continue
+            part = Path(entry.path)
+            with contextlib.suppress(OSError):  # in work, or gone
+                if entry.is_file(follow_symlinks=False):
+                    with part.open("r+b") as left:
+                        _claim(left)
+                    part.unlink()
+                    removed += 1
     return removed
+
+
+def _claim(file: BinaryIO) -> None:
+    """Marks an open file as somebody's until it is closed; OSError when it is somebody else's. Windows lets nobody
+    remove an open file anyway."""
+    if sys.platform != "win32":
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _restrict(part: Path, mode: int) -> None:

@@ -20,6 +20,7 @@ from bwcolor.metadata import (
     EXIF_START,
     ICC_START,
     IPTC_TAG,
+    LEAST_DOTS,
     METRE,
     MOST_DOTS,
     PHOTOSHOP_START,
@@ -34,6 +35,7 @@ from bwcolor.metadata import (
 
 SEGMENT = 65_533  # bytes that a JPEG segment holds behind its length
 MOST_CHUNKS = 255  # segments of a JPEG that hold one profile (ICC.1:2022, B.4)
+MOST_JFIF_DOTS = 65_535  # per inch, that a JFIF header holds (ITU-T T.871, 10.1)
 PNG_HEAD = 33  # bytes: 8 signature + 4 length + 4 type + 13 data + 4 CRC of IHDR
 ORIENTATION = 274
 RESOLUTION_TAGS = (282, 283, 296)  # across, down, unit
@@ -70,7 +72,7 @@ def resolutions(metadata: Metadata) -> list[tuple[float, float]]:
     found = [metadata.dpi] if metadata.dpi is not None else []
     across, down = (_dots(values.get(code)) for code in RESOLUTION_TAGS[:2])
     unit = int.from_bytes(values[296].data, "little") if 296 in values else 2  # TIFF 6.0, section 8: by default inches
-    if unit in INCHES and min(across, down) > 0 and max(across, down) < MOST_DOTS:
+    if unit in INCHES and min(across, down) >= LEAST_DOTS and max(across, down) < MOST_DOTS:
         found.append((across * INCHES[unit], down * INCHES[unit]))
     return found
 
@@ -163,7 +165,11 @@ def put_into_jpeg(
         lost.append("XMP left out: more than a JPEG can hold")
     start, header, *rest = pieces
     old_headers = [segment for segment in metadata.native if segment[1] == APP0]  # then the new one gives way to them
-    parts = [b"".join(old_headers) or _jfif(bytes(header), next(iter(resolutions(metadata)), None))]
+    dpi = next(iter(resolutions(metadata)), None)
+    if dpi is not None and not old_headers and max(dpi) > MOST_JFIF_DOTS:
+        dpi = None
+        lost += [] if resolutions(Metadata(exif=block)) else ["resolution left out: more than a JPEG can hold"]
+    parts = [b"".join(old_headers) or _jfif(bytes(header), dpi)]
     parts += [_segment(APP1, EXIF_START + block)] if block else []
     parts += [_segment(APP1, XMP_START + xmp)] if xmp else []
     parts += [segment for segment in metadata.native if segment[1] != APP0]
@@ -192,7 +198,7 @@ def _jfif(header: bytes, dpi: tuple[float, float] | None) -> bytes:
     """A JFIF header with the resolution in it (ITU-T T.871, 10.1)."""
     if dpi is None or len(header) < 18:
         return header
-    return header[:11] + b"\x01" + struct.pack(">HH", *(min(65_535, max(1, round(dots))) for dots in dpi)) + header[16:]
+    return header[:11] + b"\x01" + struct.pack(">HH", *(max(1, round(dots)) for dots in dpi)) + header[16:]
 
 
 def put_into_png(metadata: Metadata, encoded: bytes) -> tuple[list[bytes | memoryview], tuple[str, ...]]:

@@ -38,7 +38,7 @@ C2PA = b"jumdc2pa"  # how a manifest store's description begins (C2PA 2.1, 11.1.
 XMP_OF_GIF = b"\x21\xff\x0bXMP DataXMP"  # its application extension (XMP part 3, 1.1.2); the packet is not in blocks
 END_OF_XMP = b"\x01\xff\xfe\xfd"  # how the magic trailer behind it begins
 METRE = 39.37007874  # inches
-MOST_DOTS = 1e7  # per inch or centimetre; more is a mistake, and does not fit everywhere
+LEAST_DOTS, MOST_DOTS = 0.5, 1e7  # per inch or centimetre; less or more is a mistake, and does not fit everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _jfif_dpi(segment: bytes) -> tuple[float, float] | None:
 
 
 def _clean_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
-    return (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 and max(dpi) < MOST_DOTS else None
+    return (float(dpi[0]), float(dpi[1])) if dpi and min(dpi) >= LEAST_DOTS and max(dpi) < MOST_DOTS else None
 
 
 def _read_jp2(source: bytes) -> Metadata:

@@ -1,15 +1,21 @@
 """What outputs are called: one name each, whatever the photos are called."""
 
 import hashlib
+import itertools
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bwcolor.errors import UsageError
+from bwcolor.runs.places import kind_of_disk
+
 LONGEST = 255  # bytes of a file's name, on nearly all disks
 MARKS = (8, 16, 64)  # hexadecimal digits that tell names apart; more where fewer do not
+IGNORING_CASE = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3", "hfsplus", "apfs"})
+SEEN = 100  # files of a folder that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,10 @@ class Naming:
 
     flat: bool = False
     suffix: str = ""
+
+    def __post_init__(self) -> None:
+        if any(char in self.suffix for char in "/\\\0"):
+            raise UsageError(f"--suffix {self.suffix}: is a part of a name, without slashes.")
 
     def target(self, out: Path, name: Path) -> Path:
         """The output of the photo with this path below the input folder."""
@@ -38,26 +48,45 @@ def told_apart(wanted: Sequence[Wanted], flat: bool, fold: Callable[[str], str])
 
     fold: what makes names the same that the disk takes for the same. All photos that want a name lose it, so that
     the order in which they are found does not matter: flat outputs get their folders' names (roll1_01.jpg), others a
-    mark made of their path (01~3fa09c1b.jpg).
+    mark made of their path (01~3fa09c1b.jpg). A photo whose name nobody else wants keeps it, even if it looks like a
+    mark. Only photos of the same path, from two folders that are called the same, go by their order.
     """
     names = [one.names for one in wanted]
+    losers = clashing = _clashing(names, fold)
     if flat:
-        for number in _clashing(names, fold):
+        for number in losers:
             folders = "_".join(wanted[number].source.parent.parts)
-            names[number] = tuple(path.with_name(f"{folders}_{path.name}") for path in names[number] if folders)
-            names[number] = names[number] or wanted[number].names
-    for digits in MARKS:
-        for number in _clashing(names, fold):
-            mark = hashlib.sha256(os.fsencode(wanted[number].source)).hexdigest()[:digits]
+            if folders:
+                names[number] = tuple(path.with_name(f"{folders}_{path.name}") for path in names[number])
+        clashing = sorted(set(losers).intersection(_clashing(names, fold)))
+    paths = _told_by_number([one.source for one in wanted])
+    for turn in itertools.count():
+        if not clashing:
+            break
+        for number in clashing:
+            mark = hashlib.sha256(paths[number] + (b"/%d" % turn if turn >= len(MARKS) else b"")).hexdigest()
+            mark = mark[: MARKS[min(turn, len(MARKS) - 1)]]
             names[number] = tuple(_marked(path, mark) for path in wanted[number].names)
+        clashing = sorted(set(losers).intersection(_clashing(names, fold)))
     return names
+
+
+def _told_by_number(sources: Iterable[Path]) -> list[bytes]:
+    """The paths as bytes that are no two times the same."""
+    seen: Counter[Path] = Counter()
+    told = []
+    for source in sources:
+        told.append(os.fsencode(source) + (b"//%d" % seen[source] if seen[source] else b""))
+        seen[source] += 1
+    return told
 
 
 def _clashing(names: Iterable[tuple[Path, ...]], fold: Callable[[str], str]) -> list[int]:
     """Numbers of the photos of which a name is another's too, or a folder's, or too long."""
     folded = [{fold(path.as_posix()) for path in paths} for paths in names]
     count = Counter(name for all_of_one in folded for name in all_of_one)
-    folders = {fold(folder.as_posix()) for paths in names for path in paths for folder in path.parents}
+    parents = {path.parent for paths in names for path in paths}
+    folders = {fold(folder.as_posix()) for parent in parents for folder in (parent, *parent.parents)}
     return [
         number
         for number, (all_of_one, paths) in enumerate(zip(folded, names, strict=True))
@@ -70,7 +99,7 @@ def _marked(path: Path, mark: str) -> Path:
     """A name with the mark before its ending, cut where it would be too long."""
     ending = f"~{mark}{path.suffix}"
     stem, room = path.stem, LONGEST - len(os.fsencode(ending))
-    while len(os.fsencode(stem)) > room:
+    while stem and len(os.fsencode(stem)) > room:
         stem = stem[:-1]
     return path.with_name(stem + ending)
 
@@ -83,10 +112,32 @@ def folding(out: Path) -> Callable[[str], str]:
 
 
 def _ignores_case(out: Path) -> bool:
-    """Whether the disk of `out`, or of the nearest folder above it that exists, ignores upper and lower case."""
-    folder = next(path for path in (out, *out.parents) if path.exists())
-    other = folder.with_name(folder.name.swapcase())
+    """Whether the disk of `out`, or of the nearest folder above it that exists, ignores upper and lower case.
+
+    A file that is there in either case tells; else the kind of disk may; else the folder's own name.
+    """
+    folder = next(path for path in (out, *out.parents) if path.is_dir())
+    for known in _with_letters(folder):
+        return _is_swapped(known)
+    if kind_of_disk(folder) in IGNORING_CASE:
+        return True
+    return not os.path.ismount(folder) and folder.name != folder.name.swapcase() and _is_swapped(folder)
+
+
+def _with_letters(folder: Path) -> Iterator[Path]:
+    """Some of what lies in a folder and has letters in its name."""
     try:
-        return other != folder and other.samefile(folder)
+        with os.scandir(folder) as listing:
+            for entry in itertools.islice(listing, SEEN):
+                if entry.name.isascii() and entry.name != entry.name.swapcase():
+                    yield Path(entry.path)
+    except OSError:
+        return
+
+
+def _is_swapped(path: Path) -> bool:
+    """Whether a name in the other case is that of the same file."""
+    try:
+        return os.path.samestat(path.lstat(), path.with_name(path.name.swapcase()).lstat())
     except OSError:
         return False

@@ -41,6 +41,7 @@ from bwcolor.photo import Photo, Scan
 from bwcolor.turning import upright
 
 STRIP_ROWS = 64
+CACHED_ROWS = 8  # whose values stay in a core's own memory while colours are fitted
 WEBP_QUALITY = 95
 AVIF_QUALITY = 90
 PNG_LEVEL = 2  # a higher one costs many times the time for a few per cent of the size
@@ -164,25 +165,27 @@ def chroma_strips(luma: Pixels, chroma: Array, sampling: Sampling) -> Iterator[N
     """
     step = 2 if sampling == "420" else 1
     height, width = -(-luma.shape[0] // step), -(-luma.shape[1] // step)
-    window = np.ones((4, 4), np.uint8)
     for rows, strip in enlarged_strips(reduced_to(chroma, height, width), height, width, STRIP_ROWS):
-        if step == 1:
-            yield _chroma_levels(strip * chroma_limit(_unit(luma[rows]), strip)[..., None])
-            continue
-        first = max(0, 2 * rows.start - 1)
-        covered = luma[first : 2 * rows.stop + 1]
-        darkest, lightest = (
-            _unit(np.asarray(extreme(covered, window, anchor=(1, 1)), np.uint8)[2 * rows.start - first :: 2, ::2])
-            for extreme in (cv2.erode, cv2.dilate)
-        )
-        limit = chroma_limit(darkest[: len(strip)], strip, lightest[: len(strip)])
-        yield _chroma_levels(strip * limit[..., None])
+        darkest, lightest = _extremes(luma, rows) if step == 2 else (luma[rows], luma[rows])
+        levels = np.empty((2, *strip.shape[:2]), np.uint8)
+        for top in range(0, len(strip), CACHED_ROWS):
+            part = slice(top, top + CACHED_ROWS)
+            limit = chroma_limit(_unit(darkest[part]), strip[part], _unit(lightest[part]))
+            for plane in (0, 1):  # as JPEG stores it: 128 for none
+                cv2.convertScaleAbs(strip[part, :, plane] * limit, levels[plane, part], alpha=255, beta=128)
+        yield levels
 
 
-def _chroma_levels(chroma: Array) -> NDArray[np.uint8]:
-    """(h, w, 2) in -0.5..0.5 -> (2, h, w) as JPEG stores it: 128 for none."""
-    levels = np.round(128 + 255 * chroma).clip(0, 255).astype(np.uint8)
-    return np.asarray(levels.transpose(2, 0, 1), np.uint8)
+def _extremes(luma: Pixels, rows: slice) -> tuple[Pixels, Pixels]:
+    """The darkest and the lightest pixel under each sample of half the resolution, for these rows of samples."""
+    first = max(0, 2 * rows.start - 1)
+    covered, window = luma[first : 2 * rows.stop + 1], np.ones((4, 4), np.uint8)
+    darkest, lightest = (
+        np.asarray(extreme(covered, window, anchor=(1, 1)), luma.dtype)[2 * rows.start - first :: 2, ::2]
+        for extreme in (cv2.erode, cv2.dilate)
+    )
+    count = min(rows.stop, -(-luma.shape[0] // 2)) - rows.start
+    return darkest[:count], lightest[:count]
 
 
 def _encode_png(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:

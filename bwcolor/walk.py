@@ -1,6 +1,8 @@
 """The walk: which files below a folder are photos, and which of them are wanted."""
 
+import codecs
 import fnmatch
+import functools
 import os
 import stat
 import sys
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bwcolor.errors import FolderError
+from bwcolor.errors import FolderError, UsageError
 from bwcolor.formats.known import EXTENSIONS
 
 # Pictures that a user may expect to be colorized: named, not passed over in silence.
@@ -30,10 +32,11 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which photos of a folder are wanted. include, exclude: shell patterns; one without a slash is held against the
-    names of the file and of all folders above it, one with a slash against the whole path below the folder. A photo is
-    wanted when one of `include` fits, or there is none, and none of `exclude`. listed: only these, by paths that start
-    at the folder or are absolute; None for no list."""
+    """Which photos of a folder are wanted. include, exclude: shell patterns, which heed upper and lower case; one
+    without a slash is held against the names of the file and of all folders above it, one with a slash against their
+    whole paths below the folder, and its * stands for slashes too. One that ends with a slash fits folders only. A
+    photo is wanted when one of `include` fits, or there is none, and none of `exclude`. listed: only these, by paths
+    that start at the folder or are absolute; None for no list."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -42,28 +45,39 @@ class Choice:
     def wants(self, name: PurePosixPath) -> bool:
         """Whether a photo of this path below the folder is wanted."""
         included = not self.include or any(_fits(name, pattern) for pattern in self.include)
-        return included and not any(_fits(name, pattern) for pattern in self.exclude)
+        return included and not self.excludes(name)
+
+    def excludes(self, name: PurePosixPath) -> bool:
+        """Whether one of the patterns in `exclude` fits."""
+        return any(_fits(name, pattern) for pattern in self.exclude)
 
 
 EVERYTHING = Choice()
 
 
 def _fits(name: PurePosixPath, pattern: str) -> bool:
-    if "/" in pattern:
-        return fnmatch.fnmatchcase(str(name), pattern.removeprefix("./").removeprefix("/"))
-    return any(fnmatch.fnmatchcase(part, pattern) for part in name.parts)
+    bare = pattern.removeprefix("./").removesuffix("/")
+    paths = (name, *name.parents)[bool(pattern.endswith("/")) : -1]  # without the folder itself
+    whole = "/" in bare
+    return any(fnmatch.fnmatchcase(str(path) if whole else path.name, bare.removeprefix("/")) for path in paths)
 
 
 def read_list(name: str, null: bool) -> tuple[Path, ...]:
     """The paths that a file lists, one a line; "-" is standard input. null: names end with NUL instead of lines.
 
-    Raises FolderError when it can't be read.
+    Lines may end as on Windows, with CR and LF, and the first may begin with UTF-8's mark; a name that really ends with
+    CR needs `null`. Raises FolderError when it can't be read, UsageError when it is no list of lines.
     """
     try:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise FolderError(f"--from-file {name}: can't be read ({error.strerror}).") from error
-    names = content.split(b"\0") if null else content.splitlines()
+    if b"\0" in content and not null:
+        raise UsageError(
+            f"--from-file {name}: holds NUL bytes. Add --null if names end with them; else save the list as UTF-8."
+        )
+    lines = (line.removesuffix(b"\r") for line in content.removeprefix(codecs.BOM_UTF8).split(b"\n"))
+    names = content.split(b"\0") if null else lines
     return tuple(Path(os.fsdecode(one)) for one in names if one)
 
 
@@ -77,18 +91,18 @@ class Found:
 
 
 def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
-    """The photos below a folder, in the order of their names; `out` and links are not entered.
+    """The photos below a folder, in the order of their names or of the list; `out` and links are not entered.
 
     Raises FolderError when the folder can't be listed.
     """
-    entries = _listed(root, choice.listed) if choice.listed is not None else _entries(root, out)
+    entries = _listed(root, out, choice.listed) if choice.listed is not None else _entries(root, out)
     photos: list[Path] = []
     left_out: list[LeftOut] = []
     unwanted = 0
     for entry in entries:
         if isinstance(entry, LeftOut):
-            left_out.append(entry)
-        elif not choice.wants(PurePosixPath(entry.relative_to(root).as_posix())):
+            left_out += [] if choice.excludes(_below(root, entry.path)) else [entry]
+        elif not choice.wants(_below(root, entry)):
             unwanted += entry.suffix.lower() in EXTENSIONS
         elif entry.name.startswith("._"):  # macOS puts a file's resource fork beside it under this name
             continue
@@ -97,6 +111,10 @@ def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
         elif entry.suffix.lower() in EXTENSIONS:
             photos.append(entry)
     return Found(photos, left_out, unwanted)
+
+
+def _below(root: Path, path: Path) -> PurePosixPath:
+    return PurePosixPath((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
 
 
 def _entries(root: Path, out: Path) -> Iterator[Path | LeftOut]:
@@ -127,9 +145,10 @@ def _entries(root: Path, out: Path) -> Iterator[Path | LeftOut]:
         pending.extend(reversed(folders))
 
 
-def _listed(root: Path, names: tuple[Path, ...]) -> Iterator[Path | LeftOut]:
+def _listed(root: Path, out: Path, names: tuple[Path, ...]) -> Iterator[Path | LeftOut]:
     """The files of a list, each once, without following links."""
-    real = Path(os.path.realpath(root))
+    resolved = functools.cache(lambda folder: Path(os.path.realpath(folder)))
+    real, real_out = resolved(root), resolved(out)
     seen: set[Path] = set()
     for name in names:
         path = Path(os.path.normpath(root / name))
@@ -138,8 +157,10 @@ def _listed(root: Path, names: tuple[Path, ...]) -> Iterator[Path | LeftOut]:
         seen.add(path)
         if not path.is_relative_to(root) or path == root:
             yield LeftOut(path, f"is on the list, but not below {root}", failed=True)
-        elif Path(os.path.realpath(path.parent)) != real / path.relative_to(root).parent:
+        elif resolved(path.parent) != real / path.relative_to(root).parent:
             yield LeftOut(path, "is reached through a link, and links are not followed", failed=True)
+        elif resolved(path.parent).is_relative_to(real_out) or OWN_FOLDER in path.relative_to(root).parts:
+            yield LeftOut(path, "is on the list, and lies in the output folder", failed=True)
         elif not os.path.lexists(path):
             yield LeftOut(path, "is on the list, and does not exist", failed=True)
         elif path.suffix.lower() not in EXTENSIONS | OTHER_PICTURES:

@@ -1,5 +1,6 @@
 """Damaged files: each ends as an output or as a PhotoError, never as anything else; see fuzz/journey.py."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from fuzz.fuzz import Report, fuzz
 from fuzz.journey import journey
 from fuzz.mutate import DAMAGE, mutated, pieces
 from fuzz.seeds import SEEDS
+
+from bwcolor.errors import PhotoError
+from bwcolor.photo import open_scan
 
 COUNT = 10_000  # inputs
 SECONDS = 118.0  # that they may take; 60 to 80 on two busy cores
@@ -33,6 +37,13 @@ def test_files_that_once_ended_otherwise(tmp_path: Path) -> None:
     assert report.inputs >= 6 * len(list(FOUND.iterdir())) > 0
 
 
+@pytest.mark.parametrize("name", ["tiff-fax-private-tag", "tiff-fax-of-8-bits", "tiff-many-samples"])
+def test_libtiff_is_not_shown_what_it_would_print(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(PhotoError), open_scan(FOUND / name, 10**6) as scan:
+        scan.photo()
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SEEDS)
 def test_undamaged_files_have_outputs(name: str, tmp_path: Path) -> None:
@@ -52,7 +63,7 @@ def test_a_number_names_an_input_for_ever() -> None:
     inputs = [mutated(seeds, 1, number) for number in range(300)]
     assert inputs == [mutated(seeds, 1, number) for number in range(300)]
     assert inputs != [mutated(seeds, 2, number) for number in range(300)]
-    assert {how for one in inputs for how in one.how.split(", ")} == {*DAMAGE, "cut", "cut and closed"}
+    assert {how for one in inputs for how in one.how.split(", ")} == {*DAMAGE, "cut", "cut and closed", "ends in zeros"}
 
 
 FAKE = """

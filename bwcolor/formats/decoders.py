@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bwcolor.errors import PhotoError
+from bwcolor.formats import jp2, png
 from bwcolor.formats.header import pillow_formats
 from bwcolor.formats.jpeg import APP0, APP14, APP15, COM, FRAMES, SOI, Segment, is_complete, segments
 from bwcolor.formats.known import Format, Header
-from bwcolor.formats.png import plain as plain_png
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
@@ -154,9 +154,10 @@ def _simplejpeg(source: bytes, space: str, **settings: Any) -> NDArray[np.uint8]
 
 def _decode_png(source: bytes, header: Header) -> Decoded:
     if not header.deep:
+        png.must_be_sound(source)
         return _decode_pillow(source, header)
     # Pillow cuts 16-bit colour to 8 bits without a word; OpenCV does not.
-    pixels = _opencv(plain_png(source), header)
+    pixels = _opencv(png.plain(source), header)
     if pixels.ndim == 2:
         with Image.open(io.BytesIO(source), formats=["PNG"]) as image:
             clear = image.info.get("transparency")  # the one gray value that is transparent; OpenCV drops it
@@ -175,6 +176,8 @@ def _opencv(source: bytes, header: Header) -> Pixels:
 def _decode_jp2(source: bytes, header: Header) -> Decoded:
     if not header.deep:
         return _decode_pillow(source, header)
+    if not jp2.has_end(source):  # as its decoder does not see
+        raise PhotoError("is cut off, or damaged")
     return from_pixels(full_range(imagecodecs.jpeg2k_decode(source), header.bits))
 
 

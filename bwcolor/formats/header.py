@@ -210,7 +210,8 @@ def reason(error: Exception) -> str:
         return "damaged"
     mistake = isinstance(error, MISTAKES)
     if not mistake or not _is_ours(error):
-        return "damaged, or of a kind that can't be decoded" + ("" if mistake or not words else f" ({words})")
+        told = words and (not mistake or isinstance(error, ValueError))
+        return "damaged, or of a kind that can't be decoded" + (f" ({words})" if told else "")
     return f"can't be decoded ({type(error).__name__}: {error})"
 
 

@@ -9,6 +9,7 @@ XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 MOST_BOXES = 1000
 CODE_STREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ
+END = b"\xff\xd9"  # EOC
 RESTRICTED_ICC, ANY_ICC = 2, 3  # methods of a colour specification box, I.5.3.3
 
 
@@ -45,6 +46,13 @@ def stored_size(file: BinaryIO) -> tuple[int, int] | None:
     head = _size_segment(file)
     right, bottom, left, top = (int.from_bytes(head[at : at + 4], "big") for at in (8, 12, 16, 20))
     return (bottom - top, right - left) if head else None
+
+
+def has_end(source: bytes) -> bool:
+    """Whether the code stream's last bytes hold its end (ISO/IEC 15444-1, A.4.4); zeros may follow."""
+    file = io.BytesIO(source)
+    start, end = next(((start, end) for kind, start, end in places(file) if kind == b"jp2c"), (0, len(source)))
+    return source[start:end].rstrip(b"\0").endswith(END)
 
 
 def _size_segment(file: BinaryIO) -> bytes:

@@ -6,6 +6,7 @@ followed by scans of Cb and Cr that are taken from two gray files encoded for th
 """
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -30,6 +31,7 @@ DAMAGED = "not a picture that can be read, or damaged"
 JFIF_HEADER = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 NO_RESTARTS = b"\xff\xdd\x00\x04\x00\x00"
 PROGRESSIVE = frozenset({SOF2, 0xC6, 0xCA, 0xCE})  # frames whose scans refine each other
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # ITU-T T.81, B.1.1.2 and B.1.1.5
 MAX_PADDING = 1 << 16  # bytes between two segments that are passed over
 FIRST_READ = 1 << 18  # bytes in which most files have their frame header
 MOST_READ = 1 << 24  # bytes; with any less, four times as many are looked at
@@ -105,16 +107,9 @@ def _marker(source: bytes, position: int) -> int:
 
 
 def _scan_end(source: bytes, position: int) -> int:
-    """Where the next marker stands that is neither a stuffed byte nor a restart."""
-    while (position := source.find(b"\xff", position)) >= 0 and position + 1 < len(source):
-        following = source[position + 1]
-        if following == 0xFF:  # fill bytes may stand before a marker
-            position += 1
-        elif following == 0 or RST0 <= following <= RST7:
-            position += 2
-        else:
-            return position
-    return len(source)
+    """Where the next marker stands that is neither a stuffed byte nor a restart; fill bytes may stand before it."""
+    found = AFTER_SCAN.search(source, position)
+    return found.start() if found else len(source)
 
 
 def is_complete(parts: Sequence[Segment]) -> bool:

@@ -47,6 +47,12 @@ def chunks(source: bytes) -> Iterator[Chunk]:
         position += len(whole)
 
 
+def must_be_sound(source: bytes) -> None:
+    """Raises PhotoError when a checksum of what makes up the pixels is wrong: Pillow does not look at those."""
+    if not all(chunk.is_sound() for chunk in chunks(source) if chunk.kind in CRITICAL):
+        raise PhotoError(CUT_OFF)
+
+
 def chunk_of(kind: bytes, body: bytes) -> bytes:
     """A chunk, with its length and its checksum."""
     return b"".join(_pieces(kind, body))
@@ -61,11 +67,10 @@ def plain(source: bytes) -> bytes:
 
     So that libpng finds nothing to complain of: what it has to say, it prints.
     """
+    must_be_sound(source)
     kept = {b"IHDR": b"", b"PLTE": b"", b"tRNS": b""}
     data = []
     for chunk in chunks(source):
-        if chunk.kind in CRITICAL and not chunk.is_sound():
-            raise PhotoError(CUT_OFF)
         if chunk.kind == b"IDAT":
             data.append(chunk.body)
         elif not kept.get(chunk.kind, b" ") and chunk.is_sound():

@@ -72,10 +72,13 @@ def check_jpeg(data: bytes, tables: bytes | None, needed: tuple[int, int], room:
 
 
 def check_size(compression: int, data: bytes, room: tuple[int, int]) -> None:
-    """Raises PhotoError when a PNG, WebP or JPEG 2000 segment would be far larger than its room: rows, columns."""
+    """Raises PhotoError when a PNG, WebP or JPEG 2000 segment is far larger than its room: rows, columns; or lacks its
+    end."""
     size: tuple[int, int] | None = None
     if compression in JPEG_2000:
         size = jp2.stored_size(io.BytesIO(data))
+        if not jp2.has_end(data):
+            raise PhotoError(CUT_OFF)
     elif compression in (COMPRESSION.PNG, COMPRESSION.WEBP, COMPRESSION.WEBP_DEPRECATED):
         with Image.open(io.BytesIO(data), formats=["PNG", "WEBP"]) as image:  # reads only the header
             size = image.height, image.width

@@ -20,11 +20,11 @@ class Cost:
     disk: float
 
 
-# By output format, as `python benchmarks/costs.py` gives them with the default model on scans of 12 megapixels; memory
-# from benchmarks/memory.py.
+# By output format, as `python benchmarks/costs.py` gives them with the default model on made-up scans of 12 megapixels
+# (for PNG and TIFF the mean of 8 and 16 bit); memory from benchmarks/memory.py.
 COSTS: dict[Format, Cost] = {
-    "jpeg": Cost(0.02, 2.0, 0.5), "png": Cost(0.15, 10.0, 2.2), "tiff": Cost(0.06, 3.0, 4.0),
-    "webp": Cost(0.5, 10.0, 0.5), "avif": Cost(1.0, 12.0, 0.4), "bmp": Cost(0.05, 10.0, 3.0),
+    "jpeg": Cost(0.015, 2.0, 0.2), "png": Cost(0.22, 10.0, 3.1), "tiff": Cost(0.036, 3.0, 4.5),
+    "webp": Cost(0.19, 10.0, 0.23), "avif": Cost(0.6, 12.0, 0.24), "bmp": Cost(0.045, 10.0, 3.0),
 }  # fmt: skip
 EACH = 0.03  # seconds of a core for a photo of any size
 BASE = 250_000_000  # bytes that the program takes before the first photo
@@ -74,7 +74,7 @@ def needs(photos: Sequence[Job], out: Path, threads: int) -> Needs:
 def size_in_words(size: float) -> str:
     """Bytes -> 12 MB."""
     for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
+        if round(size) < 1000:
             return f"{size:.0f} {unit}"
         size /= 1000
     return f"{size:,.1f} GB"
@@ -82,9 +82,7 @@ def size_in_words(size: float) -> str:
 
 def time_in_words(seconds: float) -> str:
     """Seconds -> 2 h 5 min."""
-    minutes = seconds / 60
-    if minutes < 1:
+    if round(seconds) < 60:
         return f"{max(1, round(seconds))} s"
-    if minutes < 60:
-        return f"{round(minutes)} min"
-    return f"{int(minutes // 60)} h {round(minutes % 60)} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min"

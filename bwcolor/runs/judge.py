@@ -1,18 +1,18 @@
 """What is to be done with each photo of a plan, by what the ledger says of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bwcolor.options import ColorInput
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, COLOUR, EXISTS, Outcome
+from bwcolor.report import ADOPTED, COLOUR, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fingerprint
 
 DONE = "done already"
 EDITED = "its output was changed by somebody; --overwrite replaces it"
 OTHER_PHOTO = "its output was made from another folder's photo of this name; --overwrite replaces it"
 STALE = "made with {}; --redo stale makes them anew"
+COPIED_BEFORE = "copied as they are, in an earlier run; --redo stale colorizes them"
 FAILED_BEFORE = "{} (so it was before; --retry-failed tries again)"
 
 
@@ -39,23 +39,35 @@ def judged(job: Job, ledger: Ledger, root: Path, making: Making | None, policy: 
     if record is None:
         return job
     path = ledger.out / record.path
-    there = fingerprint(path)
+    there, source = fingerprint(path), fingerprint(job.source)
     exists = there != NO_FILE
-    if exists and not _is(record.output, there, path, lambda now: ledger.write(replace(record, output=now))):
-        return Outcome(job, "skipped", EXISTS if record.output == NO_FILE else EDITED, unexpected=True)
-    now = fingerprint(job.source)
-    changed = not _is(record.input, now, job.source, lambda now: ledger.write(replace(record, input=now)))
-    if exists and changed and record.root != root:
+    if exists and record.output == NO_FILE:
+        return job  # nobody knows the file, but its label may tell
+    output, input_ = _same(record.output, there, path), _same(record.input, source, job.source)
+    if exists and output is None:
+        return _edited(job)
+    known = replace(record, output=output or record.output, input=input_ or record.input)
+    if known != record:
+        ledger.write(known)
+    if exists and input_ is None and record.root != root:
         return Outcome(job, "skipped", OTHER_PHOTO, unexpected=True)
     job = replace(job, replace=path if exists else None)
-    return job if changed else JUDGES[record.state](job, record, making, policy)
+    verdict = job if input_ is None else JUDGES[record.state](job, known, making, policy)
+    if isinstance(verdict, Job) and exists and not _has_bytes_of(record.output, path):
+        return _edited(job)  # who keeps size and time may still have changed it
+    return verdict
+
+
+def _edited(job: Job) -> Outcome:
+    return Outcome(job, "skipped", EDITED, unexpected=True)
 
 
 def _of_done(job: Job, record: Record, making: Making | None, policy: Policy) -> Job | Outcome:
     stale = _stale(record.making, making)
-    if job.replace is None or (stale and policy.redo_stale):
+    copied = not record.making.model and policy.color_input == "recolor"
+    if job.replace is None or ((stale or copied) and policy.redo_stale):
         return job
-    reason = STALE.format(stale) if stale else DONE
+    reason = COPIED_BEFORE if copied else STALE.format(stale) if stale else DONE
     return Outcome(job, "skipped", reason, input=record.input, output=record.output, path=job.replace)
 
 
@@ -81,18 +93,20 @@ def _stale(then: Making, now: Making | None) -> str:
     return f"model {then.label}" if then.model != now.model else "other settings"
 
 
-def _is(known: Fingerprint, now: Fingerprint, path: Path, keep: Callable[[Fingerprint], None]) -> bool:
-    """Whether a file is the known one: by size and time, or where only the time differs by its bytes, and then the new
-    time is kept."""
+def _same(known: Fingerprint, now: Fingerprint, path: Path) -> Fingerprint | None:
+    """The fingerprint to know a file by from now on; None where it is not the known one.
+
+    It is by size and time, or where only the time differs by its bytes.
+    """
     if (known.size, known.mtime_ns) == (now.size, now.mtime_ns):
-        return True
-    if known.size != now.size or not known.sha256:
-        return False
-    now = fingerprint(path, read=True)
-    if now.sha256 != known.sha256:
-        return False
-    keep(now)
-    return True
+        return known
+    if known.size != now.size or not _has_bytes_of(known, path):
+        return None
+    return replace(now, sha256=known.sha256)
+
+
+def _has_bytes_of(known: Fingerprint, path: Path) -> bool:
+    return bool(known.sha256) and fingerprint(path, read=True).sha256 == known.sha256
 
 
 def recorded(outcome: Outcome, ledger: Ledger, root: Path, making: Making) -> Record | None:
@@ -101,12 +115,14 @@ def recorded(outcome: Outcome, ledger: Ledger, root: Path, making: Making) -> Re
     adopted = outcome.state == "skipped" and outcome.reason == ADOPTED
     if outcome.state == "skipped" and outcome.reason not in (ADOPTED, COLOUR):
         return None
+    source, path, output = outcome.input, outcome.path or job.target, outcome.output
     before = ledger.find(job.target)
-    output = outcome.output
-    if outcome.state == "failed" and before is not None:
-        output = before.output  # an earlier one may lie there still
+    if output == NO_FILE and before is not None:
+        path, output = before.path, before.output  # an earlier one may lie there still
+    if source == NO_FILE:  # whoever looked at it died
+        source = fingerprint(job.source)
     made_by = outcome.made_by or (making if outcome.state == "failed" else Making("", "", ""))
     return Record(
-        job.target, outcome.path or job.target, job.name, root, outcome.input, output, made_by,
+        job.target, path, job.name, root, source, output, made_by,
         "done" if adopted else outcome.state, outcome.reason, outcome.lasting, outcome.seconds,
     )  # fmt: skip

@@ -1,26 +1,33 @@
 """What is done already, and from which input, with which model and settings: a small database in the output folder."""
 
 import hashlib
+import itertools
 import os
+import shutil
 import sqlite3
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from bwcolor import __version__
-from bwcolor.errors import FolderError
+from bwcolor.errors import BusyError, FolderError
 from bwcolor.runs.places import on_network
 from bwcolor.walk import OWN_FOLDER
 
 FILE = "ledger.sqlite"
 APPLICATION = 0x62776331  # SQLite's application_id, "bwc1"
 SCHEMA = 1  # SQLite's user_version
+MAGIC, ID_AT = b"SQLite format 3\0", 68  # how SQLite's files begin, and where they have application_id
+JOURNALS = ("-wal", "-journal")  # endings of the files beside it that hold what it lacks yet
 WAIT = 10.0  # seconds for another reader of the file
+NOT_OURS = "is not a ledger of bwcolor"
+ELSEWHERE = "Move it away, or choose another file with --ledger."
 
 State = Literal["done", "skipped", "failed"]
 
@@ -82,7 +89,7 @@ class Ledger:
 
     `photos` has a row for each photo's end, `intents` one for each output that is about to get its name: written
     before, taken away after, so that after a kill at any moment it can be told which outputs are ours. One process at
-    a time writes it (see lock.hold). A lost ledger costs time: outputs are then known by their labels.
+    a time writes it (see places.held). A lost ledger costs time: outputs are then known by their labels.
     """
 
     def __init__(self, database: sqlite3.Connection, out: Path, path: Path) -> None:
@@ -96,38 +103,48 @@ class Ledger:
         """The ledger of an output folder, made where there is none.
 
         path: of the file; by default OUT/.bwcolor/ledger.sqlite. A damaged one is put aside and begun anew. Raises
-        FolderError when the disk is full or takes no files.
+        FolderError when the disk is full or takes no files, when the file is a link or not ours, and BusyError when
+        another process holds it.
         """
-        path = path or out / OWN_FOLDER / FILE
+        chosen, path = path is not None, path or out / OWN_FOLDER / FILE
         damaged = None
         with _told(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink() or (path.parent.is_symlink() and not chosen):
+                raise FolderError(
+                    f"{path}: is reached through a link. Remove that, or keep it elsewhere with --ledger."
+                )
+            if path.exists() and not path.is_file():
+                raise FolderError(f"{path}: is no file. {ELSEWHERE}")
             try:
                 database = _connected(path)
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
+                if chosen and not _begins_as_ours(path):
+                    raise FolderError(f"{path}: {NOT_OURS}. {ELSEWHERE}") from error
                 damaged = _put_aside(path)
                 database = _connected(path)
         ledger = cls(database, out, path)
         ledger.damaged = damaged
-        with _told(path):
-            ledger._settle_intents()
+        try:
+            with _told(path):
+                ledger._settle_intents()
+        except BaseException:
+            database.close()
+            raise
         return ledger
 
     @classmethod
     def peek(cls, out: Path, path: Path | None = None) -> Self | None:
-        """The same for reading alone, without writing anything; None where there is none that can be read."""
+        """A copy of it in memory; what is written there is lost. None where there is none that can be read."""
         path = path or out / OWN_FOLDER / FILE
         if not path.is_file():
             return None
         try:
-            address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-            database = sqlite3.connect(address, uri=True, isolation_level=None)
-            _check(database, path)
-        except (sqlite3.Error, FolderError):
+            return cls(_in_memory(path), out, path)
+        except (sqlite3.Error, OSError, FolderError):
             return None
-        return cls(database, out, path)
 
     def __enter__(self) -> Self:
         return self
@@ -158,17 +175,16 @@ class Ledger:
 
     def write(self, record: Record) -> None:
         """Notes a photo's end."""
-        with _told(self.path):
+        with _told(self.path), self._database:  # which ends the transaction, however the block ends
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute(f"INSERT OR REPLACE INTO photos VALUES ({PLACES})", self._row(record))
             self._database.execute("DELETE FROM intents WHERE target = ?", (self._name(record.target),))
-            self._database.execute("COMMIT")
 
     def _settle_intents(self) -> None:
         """After a kill: an output that has its name and the bytes that were meant for it is done."""
         for row in self._database.execute("SELECT * FROM intents").fetchall():
             record = _record(row)
-            if fingerprint(self.out / record.path, read=True).sha256 == record.output.sha256:
+            if record.output.sha256 and fingerprint(self.out / record.path, read=True).sha256 == record.output.sha256:
                 self.write(record)
         self._database.execute("DELETE FROM intents")
 
@@ -210,27 +226,34 @@ def _record(row: tuple[object, ...]) -> Record:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    new = not path.exists()
     database = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
     try:
+        (tables,), (application,) = (
+            database.execute(words).fetchone()
+            for words in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id")
+        )
+        if not tables and not application:
+            _make_tables(database)
+        _check(database, path)  # before anything is changed in what may be another program's
         # A write-ahead log needs memory that processes share, which network disks don't have.
         journal = "DELETE" if on_network(path.parent) else "WAL"
         database.execute(f"PRAGMA journal_mode = {journal}")
         # With the log, power loss may cost the last records, never the file; their outputs are known by their labels.
         database.execute(f"PRAGMA synchronous = {'NORMAL' if journal == 'WAL' else 'FULL'}")
-        if new or not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            columns = ", ".join(COLUMNS)
-            database.execute("BEGIN IMMEDIATE")
-            for table in ("photos", "intents"):
-                database.execute(f"CREATE TABLE {table} ({columns}) WITHOUT ROWID")
-            database.execute(f"PRAGMA application_id = {APPLICATION}")
-            database.execute(f"PRAGMA user_version = {SCHEMA}")
-            database.execute("COMMIT")
-        _check(database, path)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _make_tables(database: sqlite3.Connection) -> None:
+    columns = ", ".join(COLUMNS)
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        for table in ("photos", "intents"):
+            database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) WITHOUT ROWID")
+        database.execute(f"PRAGMA application_id = {APPLICATION}")
+        database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
 def _check(database: sqlite3.Connection, path: Path) -> None:
@@ -239,7 +262,7 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
         database.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
     if application != APPLICATION:
-        raise FolderError(f"{path}: is not a ledger of bwcolor. Move it away, or choose another file with --ledger.")
+        raise FolderError(f"{path}: {NOT_OURS}. {ELSEWHERE}")
     if version != SCHEMA:
         raise FolderError(
             f"{path}: was written by another version of bwcolor. Update bwcolor, or choose another --out."
@@ -249,11 +272,37 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
         raise sqlite3.DatabaseError(found)
 
 
+def _begins_as_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(ID_AT + 4)
+    return start.startswith(MAGIC) and start[ID_AT:] == APPLICATION.to_bytes(4, "big")
+
+
+def _in_memory(path: Path) -> sqlite3.Connection:
+    """A copy of the database, with what its log holds: SQLite itself would write beside a file that it reads."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, FILE)
+        for ending in ("", *JOURNALS):
+            beside = path.with_name(path.name + ending)
+            if beside.is_file():
+                shutil.copyfile(beside, copy.with_name(copy.name + ending))
+        with closing(sqlite3.connect(copy)) as database:
+            _check(database, path)
+            database.execute("PRAGMA journal_mode = DELETE")  # what memory can have
+            memory = sqlite3.connect(":memory:", isolation_level=None)
+            database.backup(memory)
+    return memory
+
+
 def _put_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-    path.replace(aside)
-    for ending in ("-wal", "-shm", "-journal"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
+    """Gives a damaged ledger, and what belongs to it, another name."""
+    name = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    names = (path.with_name(name + (f"-{number}" if number else "")) for number in itertools.count())
+    aside = next(path for path in names if not os.path.lexists(path))
+    for ending in ("", *JOURNALS):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
+    path.with_name(path.name + "-shm").unlink(missing_ok=True)
     return aside
 
 
@@ -263,6 +312,8 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise BusyError(f"{path}: another process holds the ledger. Wait for it, or stop it.") from error
         words = error.strerror if isinstance(error, OSError) else str(error)
         raise FolderError(
             f"{path}: the ledger can't be written ({words}). Free some space, or keep it elsewhere with --ledger FILE,"

@@ -61,6 +61,11 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """From the worker, all the time: its threads can run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """From the worker: this output is complete and waits for Go."""
 
@@ -86,4 +91,4 @@ class Broken:
 
 
 Order = Task | Go | NoMore
-Answer = Ready | Beat | Intent | Ended | Broken
+Answer = Ready | Beat | Pulse | Intent | Ended | Broken

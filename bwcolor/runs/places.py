@@ -12,8 +12,8 @@ from bwcolor.errors import BusyError, FolderError
 
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = re.compile(
-    r"nfs\d?|cifs|smb\d?|smbfs|9p|virtiofs|afs|ceph|glusterfs|lustre|gpfs|beegfs|davfs2?"
-    r"|fuse\.(sshfs|rclone|s3fs|glusterfs|ceph\S*|davfs\S*|gcsfuse)"
+    r"nfs\d?|cifs|smb\d?|smbfs|9p|virtiofs|vboxsf|vmhgfs|prl_fs|afs|ceph|glusterfs|lustre|gpfs|beegfs|davfs2?"
+    r"|fuse\.(sshfs|rclone|s3fs|glusterfs|ceph\S*|davfs\S*|gcsfuse|vmhgfs\S*)"
 )
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
@@ -30,15 +30,16 @@ def kind_of_disk(folder: Path, mounts: Path = MOUNTS) -> str:
     real = Path(os.path.realpath(folder))
     kind, longest = "", -1
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return ""
     for line in lines:
         before, _, after = line.partition(" - ")
-        if len(before.split()) > 4 and after:
-            point = Path(re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), before.split()[4]))
+        parts = before.split(" ")  # other blanks than these may be part of a name
+        if len(parts) > 4 and after:
+            point = Path(re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), parts[4]))
             if real.is_relative_to(point) and len(point.parts) >= longest:
-                kind, longest = after.split()[0], len(point.parts)
+                kind, longest = after.split(" ")[0], len(point.parts)
     return kind
 
 
@@ -46,11 +47,14 @@ def kind_of_disk(folder: Path, mounts: Path = MOUNTS) -> str:
 def held(lock: Path) -> Iterator[None]:
     """Holds a lock file for the block; the system frees it when the process dies.
 
-    Raises BusyError when another process holds it, FolderError when the folder can't be written or has no locks.
+    Raises BusyError when another process holds it, FolderError when the folder can't be written or has no locks, or
+    when one of the two is a link: nothing is written through those.
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+b")
+        if lock.parent.is_symlink() or lock.is_symlink():
+            raise FolderError(f"{lock}: is reached through a link. Remove that, or choose another --out.")
+        file = open(lock, "r+b", buffering=0, opener=_create)  # noqa: SIM115 - closed below
     except OSError as error:
         raise FolderError(f"{lock.parent}: can't be written ({error.strerror}). Choose another --out.") from error
     with file:
@@ -67,10 +71,15 @@ def held(lock: Path) -> Iterator[None]:
                 f"{lock.parent.parent}: another run of bwcolor is writing there (process {number or 'unknown'})."
                 " Wait for it, stop it, or choose another --out."
             ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
-        file.flush()
+        with contextlib.suppress(OSError):  # on a full disk the next one won't know our number
+            file.truncate(0)
+            file.seek(0)
+            file.write(str(os.getpid()).encode())
         yield
+
+
+def _create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 if sys.platform == "win32":

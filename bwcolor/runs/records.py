@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bwcolor.errors import FolderError, UsageError
+from bwcolor.printable import printable
 from bwcolor.report import Outcome
 from bwcolor.walk import LeftOut
 
@@ -19,14 +20,17 @@ COLUMNS = (
     "record", "source", "output", "state", "reason", "notes", "seconds", "pixels", "bytes", "source_sha256",
     "output_sha256", "model_sha256",
 )  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet calculate instead of show (OWASP, CSV injection)
+# What makes a spreadsheet calculate instead of show (OWASP, CSV injection); tabs and line ends are masked before.
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+OURS = (b'{"record": ', COLUMNS[0].encode() + b"," + COLUMNS[1].encode())  # how reports begin
 
 
 class Records:
     """Writes records to a file, each at once. A file name that ends in .csv gets a table, without the run's record.
 
     Values are data: JSON in ASCII, with names that are not UTF-8 as lone surrogates (as Python's os.fsdecode gives
-    them); a cell of a table that a spreadsheet would calculate begins with an apostrophe.
+    them). In a table, which is for people, control characters are masked as on the terminal, and a cell that a
+    spreadsheet would calculate begins with an apostrophe.
     """
 
     def __init__(self, file: TextIO, path: Path) -> None:
@@ -87,13 +91,31 @@ def opened_records(path: Path | None) -> Iterator[Records | None]:
         return
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UsageError(f"--report {path}: is no file. Choose another name.")
-    if path.exists() and path.suffix.lower() not in (".jsonl", ".csv"):
-        raise UsageError(f"--report {path}: exists, and does not end in .jsonl or .csv. Choose another name.")
     with _told(path):
+        if not _may_be_replaced(path):
+            raise UsageError(f"--report {path}: exists, and is no report of bwcolor. Choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-    with file:
-        yield Records(file, path)
+        file = open(path, "w", encoding="utf-8", newline="", opener=_no_link)  # noqa: SIM115 - closed below
+    try:
+        with _told(path):
+            records = Records(file, path)
+            file.flush()
+        yield records
+    finally:
+        with contextlib.suppress(OSError):  # what the disk had no room for has been told
+            file.close()
+
+
+def _may_be_replaced(path: Path) -> bool:
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        start = file.read(max(map(len, OURS)))
+    return not start or start.startswith(OURS)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 @contextlib.contextmanager
@@ -107,8 +129,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _cell(value: object) -> str:
-    text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-    text = text.replace("\0", "\\0")
+    text = printable("; ".join(map(str, value)) if isinstance(value, list) else value)
     return f"'{text}" if text.startswith(FORMULA) and not isinstance(value, int | float) else text
 
 

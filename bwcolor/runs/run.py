@@ -152,16 +152,15 @@ def opened_ledger(plan: Plan, path: Path | None) -> Iterator[Ledger | None]:
     path: of the ledger, if the user chose one. None is given for a single photo whose output lies beside it, unless a
     path was chosen. Raises BusyError when another run holds the folder, FolderError when it can't be written.
     """
-    if plan.folder is None and path is None:
-        yield None
-        return
-    out = plan.folder or plan.out.parent
     with contextlib.ExitStack() as stack:
         if plan.folder is not None:
-            stack.enter_context(held(out / OWN_FOLDER / LOCK))
-            for folder in {folder for job in plan.jobs for folder in (job.target.parent, job.copy.parent)}:
-                remove_leftovers(folder)
-        yield stack.enter_context(Ledger.open(out, path))
+            stack.enter_context(held(plan.folder / OWN_FOLDER / LOCK))
+        for folder in {folder for job in plan.jobs for folder in (job.target.parent, job.copy.parent)}:
+            remove_leftovers(folder)
+        if plan.folder is None and path is None:
+            yield None
+        else:
+            yield stack.enter_context(Ledger.open(plan.folder or plan.out.parent, path))
 
 
 @contextlib.contextmanager
@@ -186,4 +185,5 @@ def stoppable(worker: Supervisor) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # After a stop the program ends: one more Ctrl-C must not cut the clearing up short.
+            signal.signal(number, signal.SIG_IGN if worker.stopped else handler)

@@ -24,11 +24,12 @@ from bwcolor.formats.known import Header
 from bwcolor.plan import Job
 from bwcolor.report import Outcome
 from bwcolor.runs.ledger import fingerprint
-from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Ready, Setup, Task
+from bwcolor.runs.clock import TICK, Clock
+from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Pulse, Ready, Setup, Task
 
 COMMAND = (sys.executable, "-m", "bwcolor.runs.worker")
 START = 300.0  # seconds to open a model in, or to begin anything at all
-TICK = 1.0  # seconds between two looks at the clock; after longer ones this process itself stood still
+SILENT = 1.5  # seconds without a Pulse after which no thread of the worker can do anything
 WINDOW = 2  # tasks sent ahead, for each photo in work
 GRACE = 1.5  # seconds after Ctrl-C for the photos in hand
 TRIES = 3  # times that a photo is tried alone when the worker is killed
@@ -43,7 +44,7 @@ Result = Outcome | Header | str
 
 @dataclass(slots=True)
 class _Flight:
-    """A task that the worker has. begun: whether it is in work. since: the _Clock's time of its last sign of life;
+    """A task that the worker has. begun: whether it is in work. since: the Clock's time of its last sign of life;
     infinite while nobody works on it. intent: its output, once that may have its name."""
 
     task: Task
@@ -66,21 +67,6 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM came, and what was in hand is finished or thrown away."""
 
 
-class _Clock:
-    """Seconds in which the worker could have been heard: without those in which this process was stopped itself, as by
-    Ctrl-Z or in a container that was paused."""
-
-    def __init__(self) -> None:
-        self._seconds, self._seen = 0.0, time.monotonic()
-
-    def now(self) -> float:
-        """To be asked for at least once a TICK."""
-        now = time.monotonic()
-        passed, self._seen = now - self._seen, now
-        self._seconds += passed if passed <= TICK else 0.0
-        return self._seconds
-
-
 class Supervisor:
     """A worker process and what it has in hand. To be used by one thread, in a `with` block.
 
@@ -94,8 +80,9 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: SimpleQueue[Answer | _Gone | _Wake] = SimpleQueue()
         self._orders: SimpleQueue[Order | Setup | None] = SimpleQueue()
-        self._clock = _Clock()
-        self._heard = 0.0  # when the worker began, or was last heard or told something
+        self._clock = Clock()
+        self._heard = 0.0  # when the worker began, or last said or was told something
+        self._alive = 0.0  # when its last message came, which may be a Pulse
         self._flights: dict[int, _Flight] = {}
         self._number = 0
         self._stops = 0
@@ -198,14 +185,12 @@ class Supervisor:
                 flight = self._flights.pop(answer.number)
                 self._deaths = 0
                 self._note(answer.troubles)
-                if not _lacked_memory(answer.result):
-                    yield flight.task.job, answer.result
-                elif answer.number != self._lone:
+                result, lacked_memory = answer.result, _lacked_memory(answer.result)
+                if lacked_memory and answer.number != self._lone:
                     alone.append(flight.task.job)  # others may have had it
-                elif isinstance(answer.result, Outcome):
-                    yield flight.task.job, replace(answer.result, lasting=False)
                 else:
-                    yield flight.task.job, answer.result
+                    passing = lacked_memory and isinstance(result, Outcome)
+                    yield flight.task.job, replace(cast(Outcome, result), lasting=False) if passing else result
             elif isinstance(answer, _Gone) or answer is None:
                 yield from self._bury(answer is None, kind, again, alone)
             elif isinstance(answer, Broken):
@@ -246,7 +231,7 @@ class Supervisor:
         return min(working, default=self._heard + START) - self._clock.now()
 
     def _next(self, seconds: float) -> Answer | _Gone | _Wake | None:
-        """The next answer; None when there is none within so many seconds of the clock, or the time to stop has come."""
+        """The next answer; None when there is none within so many seconds, or before the time to stop comes."""
         until = self._clock.now() + seconds
         while True:
             left = max(0.0, min(until - self._clock.now(), self._stop_at - time.monotonic()))
@@ -256,8 +241,10 @@ class Supervisor:
                 if self._clock.now() >= until or time.monotonic() >= self._stop_at:
                     return None
             else:
-                self._heard = self._clock.now()
-                return answer
+                self._alive = self._clock.now()
+                if not isinstance(answer, Pulse):
+                    self._heard = self._alive
+                    return answer
 
     def _take(self, answer: Answer | _Wake) -> None:
         """Answers that are the same whatever is being done."""
@@ -284,7 +271,9 @@ class Supervisor:
         begun = [flight.task.job for flight in flights if flight.begun]
         lost = [flight.task.job for flight in flights if late and now >= flight.since + self._timeout]
         again.extendleft(reversed([flight.task.job for flight in flights if not flight.begun]))
-        how = f"did not answer for {START:g} s" if late else self._last_words()
+        how = f"did not answer for {now - min(self._heard, self._alive):.0f} s" if late else self._last_words()
+        if late and not lone and now - self._alive > SILENT:
+            lost = []  # whatever hangs keeps all others from going on
         if lost:
             again.extendleft(job for job in begun if job not in lost)  # they did nothing wrong
             reason = f"took longer than {self._timeout:g} s (--timeout)"
@@ -322,7 +311,7 @@ class Supervisor:
             (_listen, self._process.stdout, self._answers), (_speak, self._process.stdin, self._orders)
         ):  # fmt: skip
             threading.Thread(target=do, args=(pipe, queue), daemon=True).start()
-        self._heard = self._clock.now()
+        self._heard = self._alive = self._clock.now()
         self._tell(self._setup)
 
     def _tell(self, order: Order | Setup) -> None:

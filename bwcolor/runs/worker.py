@@ -10,22 +10,24 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from typing import BinaryIO
+from queue import Empty, SimpleQueue
+from typing import BinaryIO, NoReturn
 
-from bwcolor.errors import BwcolorError
-from bwcolor.formats.known import Header
-from bwcolor.plan import Job, look
+from bwcolor.errors import BwcolorError, ModelError
+from bwcolor.plan import look
 from bwcolor.report import Outcome
-from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Ready, Setup, Task
+from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Pulse, Ready, Setup, Task
 
 SHARE, HUGE = 0.8, 1 << 50  # of the memory; bytes that no machine has
 BUG = "an error inside bwcolor ({}); please report it, with what --debug shows"
+MEMORY = "not enough memory"
+PULSE = 0.5  # seconds
 
 
 class Line:
@@ -60,10 +62,24 @@ class Line:
                 order: Order = pickle.load(self._orders)
                 if isinstance(order, Go):
                     self._allowed.pop(order.number).set()
-                else:
-                    self.tasks.put(order)
-        except (EOFError, OSError, pickle.UnpicklingError):
+                    continue
+                if isinstance(order, NoMore):
+                    self._forget()
+                self.tasks.put(order)
+        except BaseException:  # the parent is gone, or can't be understood: nothing is to be done without it
             os._exit(1)
+
+    def pulse(self) -> None:
+        """Says for ever that threads can run."""
+        while True:
+            self.say(Pulse())
+            time.sleep(PULSE)
+
+    def _forget(self) -> None:
+        """Lets go of tasks that nobody has begun."""
+        with contextlib.suppress(Empty):
+            while True:
+                self.tasks.get_nowait()
 
     def in_order(self) -> Iterator[Task]:
         """The tasks, until there are no more."""
@@ -100,12 +116,13 @@ def main() -> None:
         os.dup2(nowhere, 2)
     _die_with_parent()
     line = Line(orders, answers)
-    threading.Thread(target=line.listen, daemon=True).start()
+    for do in (line.listen, line.pulse):
+        threading.Thread(target=do, daemon=True).start()
     try:
         _work(setup, line)
-    except BwcolorError as error:
-        line.say(Broken(error))
-    answers.flush()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
     os._exit(0)  # without waiting for the thread that listens
 
 
@@ -120,18 +137,20 @@ def _work(setup: Setup, line: Line) -> None:
     budget = PixelBudget(PIXELS_AT_ONCE)
 
     def work(task: Task) -> Ended:
-        if task.kind == "look":
-            line.say(Beat(task.number))
-            return Ended(task.number, _looked(task.job))
-        watch = Watched(task.number, line)
         try:
+            if task.kind == "look":
+                line.say(Beat(task.number))
+                return Ended(task.number, look(task.job))
+            watch = Watched(task.number, line)
             outcome = colorize_photo(task.job, model.result(), setup.options, budget, watch)
-        except (BwcolorError, CancelledError):
-            raise
+            return Ended(task.number, outcome, troubles_of(model.result()))
+        except BwcolorError as error:  # such as a full disk
+            _give_up(line, error)
+        except MemoryError:
+            words = MEMORY
         except Exception as error:  # a bug on one photo must not cost the others
-            words = traceback.format_exc() if setup.debug else f"{type(error).__name__}: {error}"
-            outcome = Outcome(task.job, "failed", BUG.format(words))
-        return Ended(task.number, outcome, troubles_of(model.result()))
+            words = BUG.format(traceback.format_exc() if setup.debug else f"{type(error).__name__}: {error}")
+        return Ended(task.number, words if task.kind == "look" else Outcome(task.job, "failed", words))
 
     def open_model() -> None:
         try:
@@ -140,20 +159,22 @@ def _work(setup: Setup, line: Line) -> None:
             line.say(Ready(opened.lines, opened.label, opened.sha256))
             model.set_result(opened)
         except BwcolorError as error:
-            line.say(Broken(error))
-            model.set_exception(error)
+            _give_up(line, error)
+        except BaseException as error:
+            _give_up(line, ModelError(f"{setup.model}: can't be opened ({type(error).__name__}: {error})."))
 
     if setup.model:
         threading.Thread(target=open_model, daemon=True).start()
+    else:
+        _limit_memory(setup.memory, ())
     for ended in in_threads(work, line.in_order(), setup.options.jobs, budget):
         line.say(ended)
 
 
-def _looked(job: Job) -> Header | str:
-    try:
-        return look(job)
-    except MemoryError:
-        return "not enough memory"
+def _give_up(line: Line, error: BwcolorError) -> NoReturn:
+    """Ends this process, because the run can't go on; whatever else is in hand comes again in another run."""
+    line.say(Broken(error))
+    os._exit(1)
 
 
 def _die_with_parent() -> None:

@@ -100,7 +100,8 @@ def _one_worker(report: Report, inputs: str, count: int, deadline: float, folder
         assert worker.stdout is not None
         worker.stdout.close()
     if code == FAILED:
-        raise RuntimeError("the worker failed: " + (folder / "noise").read_text(errors="replace"))
+        said = folder / "noise"
+        raise RuntimeError(f"the worker failed: {said.read_text(errors='replace') if said.exists() else 'see above'}")
     if code:
         _note(report, [report.inputs, "crash", f"exit code {code}", 0.0, inputs], folder, keep)
     return code != 0

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from bwcolor.formats.jpeg import segments
 
+IN_PLACE = frozenset({"bits", "bytes", "noise", "blanked"})  # damage that moves nothing
+TELL_ZEROS = frozenset({"jpeg", "png", "gif", "jp2", "j2k"})
 SPOTS = 6  # places that are damaged at once, at most
 NUMBERS = (
     0, 1, 2, 3, 4, 7, 8, 15, 16, 64, 127, 128, 255, 256, 1000, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF,
@@ -25,13 +27,13 @@ EOI, IEND, TRAILER = b"\xff\xd9", struct.pack(">I", 0) + b"IEND\xaeB`\x82", b"\x
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A file to try. seed: the name of the file that it was made from. how: what was done to it. whole: None, or
-    whether its pixels must be those of the seed if it is read at all: the end of the file is missing."""
+    """A file to try. seed: the name of the file that it was made from. how: what was done to it. same: whether it must
+    not be read otherwise than that, since its end is missing, or checksums are wrong."""
 
     content: bytes
     seed: str
     how: str
-    cut: bool
+    same: bool
 
 
 def mutated(seeds: dict[str, bytes], base: int, number: int) -> Input:
@@ -40,28 +42,37 @@ def mutated(seeds: dict[str, bytes], base: int, number: int) -> Input:
     name = list(seeds)[number % len(seeds)]
     content = seeds[name]
     if chance.random() < 0.12:
-        return Input(*_cut(content, chance, name))
+        return _cut(content, chance, name)
     done = []
     for _ in range(chance.choice((1, 1, 1, 1, 2, 2, 3, SPOTS))):
         kind = chance.choice(tuple(DAMAGE))
         done.append(kind)
         content = DAMAGE[kind](content, chance, seeds) or content[:1]
-    if content.startswith(PNG_START) and chance.random() < 0.8:
-        content = _with_checksums(content)
-    return Input(content, name, ", ".join(done), False)
+    same = False
+    if content.startswith(PNG_START):
+        repaired = chance.random() < 0.8
+        content = _with_checksums(content) if repaired else content
+        same = not repaired and set(done) <= IN_PLACE and name.startswith("png")
+    return Input(content, name, ", ".join(done), same)
 
 
-def _cut(content: bytes, chance: random.Random, name: str) -> tuple[bytes, str, str, bool]:
-    """A file without its end; half of those whose format allows it end as a whole one does."""
-    short = content[: chance.randrange(1, len(content))]
-    if chance.random() < 0.5:
-        return short, name, "cut", True
-    return _closed(short), name, "cut and closed", True
+def _cut(content: bytes, chance: random.Random, name: str) -> Input:
+    """A file without its end; or it ends as a whole one does; or nothing but zeros follow, as from a broken disk."""
+    at, how = chance.randrange(1, len(content)), chance.choice(("cut", "cut", "cut and closed", "ends in zeros"))
+    short = content[:at]
+    if how == "cut and closed":
+        short = _closed(short)
+    elif how == "ends in zeros":
+        short += bytes(len(content) - at)
+    # Other formats have nothing that tells missing data from black, or from noise.
+    return Input(short, name, how, how != "ends in zeros" or name.split()[0] in TELL_ZEROS)
 
 
 def _closed(short: bytes) -> bytes:
     if short.startswith(b"\xff\xd8"):
         return short + EOI
+    if short[4:8] == b"jP  " or short.startswith(b"\xff\x4f"):
+        return _closed_jp2(short + EOI)  # both end with the same marker
     if short.startswith(b"GIF8"):
         return short + b"\0" + TRAILER
     if short.startswith(RIFF) and len(short) > 8:
@@ -73,6 +84,12 @@ def _closed(short: bytes) -> bytes:
             if len(short) >= start + 8:
                 return short[:start] + _png_chunk(short[start + 4 : start + 8], body) + IEND
     return short
+
+
+def _closed_jp2(short: bytes) -> bytes:
+    """With the length that the box of the code stream has."""
+    at = short.find(b"jp2c") - 4
+    return short[:at] + struct.pack(">I", len(short) - at) + short[at + 4 :] if at >= 0 else short
 
 
 def _with_riff_lengths(short: bytes) -> bytes:

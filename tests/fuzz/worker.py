@@ -29,10 +29,8 @@ MEMORY = 1 << 30  # bytes that an input may take
 SECONDS = 5.0  # of processor time that it may take
 LONGEST_NOISE = 300  # characters
 Try = tuple[int, Input, Format | None, list[Pixels] | None]  # number, input, what it is written as, luma if known
-# What libtiff says of damaged fax codes can't be turned off; nothing else may be printed.
-KNOWN_NOISE = re.compile(
-    rb"Fax[34]\w*: (Bad code word|Uncompressed data|Premature EO|Line length|Buffer overrun)[^\n]*\n+"
-)
+# What libtiff says of the few kinds of TIFF that are left to it, and of damaged fax codes, can't be turned off.
+KNOWN_NOISE = re.compile(rb"(_?TIFF|Fax[34]|LZW|OJPEG|ZIP|ZSTD|PackBits|Predictor)\w*: [^\n]*\n+")
 
 
 def luma_of(path: Path) -> list[Pixels]:
@@ -77,7 +75,7 @@ def quiet() -> None:
 
 
 def damaged(base: int, folder: Path, numbers: range) -> Iterator[Try]:
-    """Inputs of these numbers; of those that were cut off, with the luma of the whole file."""
+    """Inputs of these numbers, with the luma of the whole file where theirs must be the same."""
     seeds = {name: make() for name, make in SEEDS.items()}
     whole = {}
     for name, content in seeds.items():
@@ -85,7 +83,7 @@ def damaged(base: int, folder: Path, numbers: range) -> Iterator[Try]:
         whole[name] = luma_of(folder / "source")
     for number in numbers:
         one = mutated(seeds, base, number)
-        yield number, one, FORMS[number // len(seeds) % len(FORMS)], whole[one.seed] if one.cut else None
+        yield number, one, FORMS[number // len(seeds) % len(FORMS)], whole[one.seed] if one.same else None
 
 
 def as_they_are(files: Path, numbers: range) -> Iterator[Try]:

@@ -94,6 +94,19 @@ def test_the_whole_pass_decides_the_colours_even_if_every_tile_disagrees(size: t
     assert np.abs(reduced - whole).mean() < 0.001
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(1600, 1280), (1001, 751), (617, 1201)])
+def test_a_large_photo_is_halved_first(size: tuple[int, int], dtype: type[np.uint8] | type[np.uint16]) -> None:
+    most = np.iinfo(dtype).max
+    photo = (scene(*size).astype(np.float64) / 255 * most).astype(dtype)
+    model = FakeModel(by_luma, SEEN_AS_IS)
+    predict_chroma(photo, 1, model, "fast")
+    fed = model.inputs[0][0, 0]
+    reduced = cv2.resize(photo, fed.shape[::-1], interpolation=cv2.INTER_AREA) / most
+    assert np.abs(fed - reduced).mean() < 0.6 / 255
+    assert np.abs(fed - reduced).max() < (1.01 if size == (1600, 1280) else 12) / 255, "edges move by a part of a pixel"
+
+
 def test_tiles_add_detail_that_the_whole_pass_does_not_show() -> None:
     photo = scene(500, 500)
     truth = 0.5 - cv2.resize(photo, (128, 128), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
@@ -137,7 +150,7 @@ def test_a_small_photo_is_fed_unchanged_and_mirrored_at_its_edges() -> None:
     assert_allclose(chroma[..., 0], photo / 255 - 0.5, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(1000, 751), (617, 1201), (333, 444)])
+@pytest.mark.parametrize("size", [(400, 301), (217, 411), (333, 444)])
 def test_a_photo_is_reduced_once(size: tuple[int, int]) -> None:
     """Reducing the reduced photo by another pixel would blur it."""
     photo = scene(*size)

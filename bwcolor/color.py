@@ -50,7 +50,7 @@ def chroma_limit(y: Array, chroma: Array, lightest: Array | None = None) -> Arra
     y = np.asarray(y, np.float32)
     room = np.asarray(1 - (y if lightest is None else lightest), np.float32)
     if y.ndim == 0:
-        return chroma_limit(y[None], chroma[None], 1 - room[None])[0]
+        return np.asarray(chroma_limit(y[None], chroma[None], 1 - room[None])[0], np.float32)
     cb, cr = chroma[..., 0], chroma[..., 1]
     red, blue = CR_SCALE * cr, CB_SCALE * cb  # what each adds to luma
     green = -CB_TO_G * cb
@@ -65,7 +65,7 @@ def chroma_limit(y: Array, chroma: Array, lightest: Array | None = None) -> Arra
     limit = np.divide(room, above, out=above)
     dark = np.divide(y, below, out=below)
     np.minimum(limit, np.negative(dark, out=dark), out=limit)
-    return np.minimum(limit, 1, out=limit)
+    return np.asarray(np.minimum(limit, 1, out=limit), np.float32)
 
 
 def compose(y: Array, chroma: Array) -> Array:

@@ -109,6 +109,7 @@ def colorize(
     ] = 600,
     jobs: Annotated[int, typer.Option(min=0, help="Photos worked on at once; 0: one per core, at most 4.")] = 0,
     max_pixels: MaxPixels = 300_000_000,
+    max_pages: Annotated[int, typer.Option(min=1, help="Refuse TIFFs with more pages than this.")] = 1_000,
     max_memory: Annotated[
         int, typer.Option(min=0, metavar="MB", help="Memory that may be used; 0: four fifths of the computer's.")
     ] = 0,
@@ -132,7 +133,7 @@ def colorize(
 
         options = ColorizeOptions(
             strength=strength, saturation=saturation, detail=detail.value, overwrite=overwrite, max_pixels=max_pixels,
-            jobs=jobs, format=format_.value if format_ else None,
+            max_pages=max_pages, jobs=jobs, format=format_.value if format_ else None,
             eight_bit=depth is Depth.EIGHT, sampling=chroma.value, chroma_quality=chroma_quality,
             color_input=color_input.value, label=label.value,
         )  # fmt: skip
@@ -177,5 +178,8 @@ def _print_plan(plan: "Plan", options: "ColorizeOptions", policy: "Policy", ledg
         typer.echo(printable(f"{'failed' if left.failed else 'left out'}: {left.path}: {left.reason}"))
     if plan.unwanted:
         typer.echo(f"{plan.unwanted} not chosen (--include, --exclude)")
-    typer.echo(f"to do: {needs(wanted, plan.out, options.jobs).in_words()}")
+    if plan.renamed:
+        typer.echo(f"{plan.renamed} got names of their own: others want the same, or no disk takes names as long")
+    if wanted:
+        typer.echo(f"to do: {needs(wanted, plan.out, options.jobs).in_words()}")
     typer.echo(f"{len(plan.jobs)} photos, {len(wanted)} to do; nothing was written (--dry-run)")

@@ -11,7 +11,9 @@ OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]
 Sampling = Literal["420", "444"]
 LabelKind = Literal["xmp", "visible", "none"]
 ColorInput = Literal["skip", "copy", "recolor"]
-NOT_OF_OUTPUTS = frozenset({"overwrite", "max_pixels", "jobs", "color_input"})  # settings that leave outputs the same
+NOT_OF_OUTPUTS = frozenset(
+    {"overwrite", "max_pixels", "max_pages", "jobs", "color_input"}
+)  # settings that leave outputs the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class ColorizeOptions:
     larger than the network's view; "auto" adds them where they were measured to pay.
     overwrite: replace outputs that exist instead of skipping them.
     max_pixels: photos with more pixels than this are refused before they are decoded.
+    max_pages: TIFFs with more pages than this are refused.
     jobs: photos worked on at once; 0 means one per processor core, at most 4.
     format: of the outputs; None keeps each photo's own where we can write it, else PNG, or TIFF from 9 bits up.
     eight_bit: write 8 bits of photos that have more.
@@ -36,6 +39,7 @@ class ColorizeOptions:
     detail: Detail = "auto"
     overwrite: bool = False
     max_pixels: int = 300_000_000
+    max_pages: int = 1_000
     jobs: int = 0
     format: OutputFormat | None = None
     eight_bit: bool = False

@@ -49,7 +49,8 @@ class Plan:
     """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file. root: the
     folder or the photo that all photos lie in. folder: of outputs; None for one photo whose output lies beside it, or
     was named. unwanted: number of photos that were not chosen. single: the photo, when it is just one that was named.
-    named: whether the user said how its output is called. flat: see Naming."""
+    named: whether the user said how its output is called. flat: see Naming. renamed: number of photos whose outputs got
+    names of their own, because others wanted the same or no disk takes names as long."""
 
     jobs: list[Job]
     left_out: list[LeftOut]
@@ -60,6 +61,7 @@ class Plan:
     single: Path | None = None
     named: bool = False
     flat: bool = False
+    renamed: int = 0
 
 
 def find_jobs(
@@ -130,7 +132,7 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
             jobs.setdefault(path, Job(path, naming.target(out, name), name=name))
     root = inputs[0] if len(inputs) == 1 else Path(os.path.commonpath(inputs))
     plan = Plan(list(jobs.values()), left_out, out, root, out, unwanted, flat=naming.flat)
-    plan = replace(plan, jobs=_one_output_each(plan, plan.jobs, False))
+    plan = _one_output_each(plan, False)
     _refuse_replacing(plan, False)
     return plan
 
@@ -179,9 +181,10 @@ def settle(plan: Plan, options: ColorizeOptions, looks: Iterable[Look] | None = 
         except PhotoError as error:
             left_out.append(LeftOut(job.source, str(error), failed=True))
     copies = options.color_input == "copy"
-    jobs = jobs if plan.named else _one_output_each(plan, jobs, copies)
-    out = jobs[0].target if len(jobs) == 1 and jobs[0].source == plan.single else plan.out
-    settled = replace(plan, jobs=jobs, left_out=left_out, out=out)
+    settled = replace(plan, jobs=jobs, left_out=left_out)
+    settled = settled if plan.named else _one_output_each(settled, copies)
+    if len(settled.jobs) == 1 and settled.jobs[0].source == plan.single:
+        settled = replace(settled, out=settled.jobs[0].target)
     _refuse_replacing(settled, copies)
     return settled
 
@@ -190,7 +193,7 @@ def _settled(job: Job, header: Header, plan: Plan, options: ColorizeOptions) -> 
     """The job with format and names; PhotoError when the photo is too large, or the format can't hold it."""
     named = NAMED_FORMATS.get(job.target.suffix.lower()) if job.target == plan.out else None
     differs = job.target.suffix.lower() != job.source.suffix.lower()
-    check_size(header, options.max_pixels)
+    check_size(header, options.max_pixels, options.max_pages)
     form = output_format(header, (named if differs else None) or options.format, options.eight_bit)
     own_name = form == header.format or (differs and named == form)
     target = job.target if own_name else job.target.with_name(job.target.name + WRITABLE[form])
@@ -256,8 +259,9 @@ def _single(photo: Path, out: Path | None, naming: Naming) -> Plan:
     return Plan([Job(photo, target)], [], target, photo, folder, single=photo, named=named)
 
 
-def _one_output_each(plan: Plan, jobs: list[Job], copies: bool) -> list[Job]:
-    """The jobs with names of their own. copies: whether photos may be copied, so that the names of copies count too."""
+def _one_output_each(plan: Plan, copies: bool) -> Plan:
+    """All outputs with names of their own. copies: whether photos may be copied, so that their names count too."""
+    jobs = plan.jobs
     out = plan.folder or plan.out.parent
     ends = [(job.target, job.copy) if copies else (job.target,) for job in jobs]
     wanted = [
@@ -268,4 +272,5 @@ def _one_output_each(plan: Plan, jobs: list[Job], copies: bool) -> list[Job]:
         target = out / names[0]
         copy = out / names[1] if copies else target if job.copy == job.target else job.copy
         told.append(replace(job, target=target, copy=copy))
-    return told
+    renamed = sum(job.target != one.target for job, one in zip(jobs, told, strict=True))
+    return replace(plan, jobs=told, renamed=plan.renamed + renamed)

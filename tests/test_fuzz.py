@@ -19,6 +19,14 @@ SECONDS = 118.0  # that they may take; 60 to 80 on two busy cores
 SEED = 20261121
 LEAST_OUTPUTS = 0.1  # of the inputs: else most of the way is not looked at
 FOUND = Path(__file__).parent / "fuzz" / "found"  # files that once ended otherwise
+KNOWN_ENDS = {
+    "jpeg-unknown-jfif-revision": "output",  # metadata are no pixels
+    "jpeg-progressive-that-pillow-refuses": "output",
+    "png-16-bit-cut": "refused",
+    "png-ends-in-zeros": "refused",
+    "j2k-16-bit-ends-in-zeros": "refused",
+    "tiff-jpeg-2000-ends-in-zeros": "refused",
+}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
 
@@ -35,6 +43,12 @@ def test_files_that_once_ended_otherwise(tmp_path: Path) -> None:
     report = fuzz(str(FOUND), 10**6, SECONDS, tmp_path / "found")
     assert not report.findings, report.in_words()
     assert report.inputs >= 6 * len(list(FOUND.iterdir())) > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(KNOWN_ENDS))
+def test_what_once_ended_otherwise_ends_as_it_should(name: str, tmp_path: Path) -> None:
+    assert journey(FOUND / name, tmp_path / "target", None, None).kind == KNOWN_ENDS[name]
 
 
 @pytest.mark.parametrize("name", ["tiff-fax-private-tag", "tiff-fax-of-8-bits", "tiff-many-samples"])

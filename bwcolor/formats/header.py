@@ -24,7 +24,7 @@ DECODERS: dict[str, Format] = {
 }  # fmt: skip
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, both byte orders
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-MAX_PAGES = 1000  # of a TIFF
+MAX_PAGES = 10_000  # of a TIFF
 MAX_META = 1 << 26  # bytes of an AVIF's box of properties that are read
 OURS = str(Path(__file__).resolve().parents[1])
 # What tifffile takes from tags as they are, be they texts, fractions or rows of numbers.

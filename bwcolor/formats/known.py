@@ -41,8 +41,10 @@ class Header:
         return self.bits > 8
 
 
-def check_size(header: Header, max_pixels: int) -> None:
-    """Raises PhotoError for a photo, or a page of it, with more pixels than that."""
+def check_size(header: Header, max_pixels: int, max_pages: int | None = None) -> None:
+    """Raises PhotoError for a photo, or a page of it, with more pixels than that, or with more pages."""
+    if max_pages is not None and header.pages > max_pages:
+        raise PhotoError(f"has {header.pages:,} pages, more than the limit of {max_pages:,}; raise it with --max-pages")
     if header.pixels > max_pixels:
         raise PhotoError(
             f"{header.width} x {header.height} = {header.pixels:,} pixels is over the limit of {max_pixels:,};"

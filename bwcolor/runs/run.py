@@ -17,6 +17,7 @@ from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job, Plan
 from bwcolor.progress import RunView
 from bwcolor.report import EXISTS, Outcome
+from bwcolor.runs.estimate import needs
 from bwcolor.runs.judge import Policy, judged, recorded
 from bwcolor.runs.ledger import Ledger, Making, State
 from bwcolor.runs.messages import Ready
@@ -35,6 +36,7 @@ class Run:
 
     def __init__(self, worker: Supervisor, ready: Ready, options: ColorizeOptions, policy: Policy) -> None:
         self._worker, self._ready, self._policy = worker, ready, policy
+        self._jobs = options.jobs
         self._making = Making(ready.sha256, ready.label, options.as_json())
         self.ledger: Ledger | None = None
         self._view: RunView | None = None
@@ -91,9 +93,19 @@ class Run:
                 wanted.append(verdict)
             else:
                 yield verdict
+        if wanted:
+            self._foresee(wanted, plan.out)
         for outcome in self._worker.colorize(wanted, lambda made: self._note(plan, made, intent=True)):
             self._note(plan, outcome)
             yield outcome
+
+    def _foresee(self, wanted: list[Job], out: Path) -> None:
+        """Says what is likely to come, and that the disk is too small."""
+        assert self._view is not None
+        found = needs(wanted, out, self._jobs)
+        self._view.say(f"to do: {found.in_words()}")
+        if found.disk > found.free:
+            self._view.warn(f"note: {out} may run out of space: outputs take roughly as much as is said above")
 
     def _note(self, plan: Plan, outcome: Outcome, intent: bool = False) -> None:
         record = recorded(outcome, self.ledger, plan.root, self._making) if self.ledger else None

@@ -23,8 +23,8 @@ from bwcolor.errors import DeviceError
 from bwcolor.formats.known import Header
 from bwcolor.plan import Job
 from bwcolor.report import Outcome
-from bwcolor.runs.ledger import fingerprint
 from bwcolor.runs.clock import TICK, Clock
+from bwcolor.runs.ledger import fingerprint
 from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Pulse, Ready, Setup, Task
 
 COMMAND = (sys.executable, "-m", "bwcolor.runs.worker")

@@ -107,8 +107,10 @@ class Watched:
 def main() -> None:
     """Does what comes through standard input until there is no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
+    while nowhere <= 2:  # standard error may be closed, and its number must not become a pipe's
+        nowhere = os.dup(nowhere)
+    orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)  # what a codec prints must not come between the messages
     setup: Setup = pickle.load(orders)

@@ -123,6 +123,8 @@ STALE_POLICY, RETRY, ANEW = Policy(redo_stale=True), Policy(retry_failed=True), 
 RECOLOR, COPY = Policy(color_input="recolor"), Policy(color_input="copy")
 FAILED = {"state": "failed", "reason": "is damaged", "output": NO_FILE}
 BEFORE = FAILED_BEFORE.format("is damaged")
+EARLIER = {"state": "failed", "reason": "is damaged", "lasting": True}  # with the output of an earlier run
+LEFT = {"state": "skipped", "reason": COLOUR, "output": NO_FILE, "making": UNMADE}
 
 
 @dataclass(frozen=True)
@@ -176,12 +178,12 @@ CASES = (
     Case("failed for good, other settings", None, FAILED | {"lasting": True, "making": OTHER_SETTINGS}, output=gone),
     Case("failed in passing", None, FAILED, output=gone),
     Case("failed where a stranger's file lies", None, FAILED | {"lasting": True}),  # its label will tell
-    Case("failed for good, an earlier output there", BEFORE, {"state": "failed", "reason": "is damaged", "lasting": True}),
+    Case("failed for good, an earlier output there", BEFORE, EARLIER),
     Case("failed in passing, an earlier output there", None, {"state": "failed"}, replaces=True),
-    Case("in colour", COLOUR, {"state": "skipped", "reason": COLOUR, "output": NO_FILE, "making": UNMADE}, gone),
-    Case("in colour, now copied", None, {"state": "skipped", "output": NO_FILE, "making": UNMADE}, gone, policy=COPY),
-    Case("in colour, now colorized", None, {"state": "skipped", "output": NO_FILE, "making": UNMADE}, gone, policy=RECOLOR),
-    Case("in colour, changed", None, {"state": "skipped", "output": NO_FILE, "making": UNMADE}, gone, changed),
+    Case("in colour", COLOUR, LEFT, gone),
+    Case("in colour, now copied", None, LEFT, gone, policy=COPY),
+    Case("in colour, now colorized", None, LEFT, gone, policy=RECOLOR),
+    Case("in colour, changed", None, LEFT, gone, changed),
     Case("copied", DONE, {"making": UNMADE, "reason": COPIED}, policy=COPY),
     Case("copied, all stale", DONE, {"making": UNMADE}, policy=replace(COPY, redo_stale=True)),
     Case("copied, no longer", DONE, {"making": UNMADE}),
@@ -286,13 +288,14 @@ POLICIES = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     known=st.fixed_dictionaries({
         "state": st.sampled_from(["done", "skipped", "failed"]), "lasting": st.booleans(),
         "making": st.sampled_from([NOW, OTHER_MODEL, OTHER_SETTINGS, UNMADE]),
     }),
-    has_output=st.booleans(), to_output=HAPPENINGS, to_input=st.sampled_from([untouched, touched, changed, longer, gone]),
+    has_output=st.booleans(), to_output=HAPPENINGS,
+    to_input=st.sampled_from([untouched, touched, changed, longer, gone]),
     policy=POLICIES, same_root=st.booleans(), known_model=st.booleans(),
 )  # fmt: skip
 def test_only_our_own_bytes_are_ever_replaced(

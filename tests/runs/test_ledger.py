@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bwcolor.errors import BusyError, FolderError
@@ -31,6 +31,11 @@ def record(out: Path, name: str = "a.jpg", content: bytes = b"colour") -> Record
     made = Fingerprint(len(content), 5, hashlib.sha256(content).hexdigest())
     source = Fingerprint(3, 4, "b" * 64)
     return Record(out / name, out / name, Path(name), Path("/photos"), source, made, MAKING, "done", at=1.5)
+
+
+def fill(ledger: Ledger, records: int) -> None:
+    for number in range(records):
+        ledger.write(record(ledger.out, f"{number}.jpg"))
 
 
 def below(known: Record, out: Path) -> Record:
@@ -67,6 +72,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
         yield ledger
 
 
+@settings(deadline=None)
 @given(RECORDS)
 def test_every_field_comes_back(shared: Ledger, known: Record) -> None:
     shared.write(known)
@@ -245,8 +251,7 @@ def test_a_full_disk_is_a_sentence_and_costs_no_record(tmp_path: Path) -> None:
         with pytest.raises(
             FolderError, match=r"ledger\.sqlite: the ledger can't be written \(.*full\)\. Free some space"
         ):
-            for number in range(1000):
-                ledger.write(record(tmp_path, f"{number}.jpg"))
+            fill(ledger, 1000)
         known = len(list(ledger.records()))
         assert 1 < known < 1000
         ledger._database.execute("PRAGMA max_page_count = 100000")
@@ -281,8 +286,7 @@ def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path) -> None:
                                     lambda content: content[: len(content) // 2]])  # fmt: skip
 def test_a_damaged_ledger_is_put_aside_and_begun_anew(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
-        for number in range(200):
-            ledger.write(record(tmp_path, f"{number}.jpg"))
+        fill(ledger, 200)
     content = damage(ledger.path.read_bytes())
     ledger.path.write_bytes(content)
     peeked = Ledger.peek(tmp_path)

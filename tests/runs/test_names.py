@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from runtime.pictures import gray, saved, scene
 
@@ -70,6 +70,7 @@ def wants(photos: list[Path], naming: Naming, copies: bool) -> list[Wanted]:
     return wanted
 
 
+@settings(deadline=None)
 @given(SETS, NAMINGS, st.booleans(), st.sampled_from([keeps_case, ignores_case]), st.randoms(use_true_random=False))
 @example([Path(name) for name in ("a.jpg", "A.jpg", *like_marks("a.jpg"), *like_marks("A.jpg"))],
          Naming(), False, ignores_case, Random(0))  # fmt: skip

@@ -275,7 +275,7 @@ def test_a_full_disk_ends_the_run_at_once(tiny_model: Path, tmp_path: Path, monk
 
 
 def test_nothing_is_left_of_a_supervisor(tiny_model: Path, tmp_path: Path) -> None:
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     threads = threading.active_count()
     before = children(os.getpid())
     for command in (WORKER, (sys.executable, "-c", "import time; time.sleep(1000)")):
@@ -284,4 +284,4 @@ def test_nothing_is_left_of_a_supervisor(tiny_model: Path, tmp_path: Path) -> No
                 ends(worker, jobs_for(photos(tmp_path / "in", 2), tmp_path / "out"))
     until(lambda: threading.active_count() <= threads)
     assert children(os.getpid()) == before
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors

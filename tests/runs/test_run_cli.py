@@ -1,0 +1,269 @@
+"""Runs over folders through the command line: what is done again and what is not, choices, names, reports."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from runtime.pictures import gray, saved, scene
+from typer.testing import CliRunner, Result
+
+from bwcolor.cli import app
+from bwcolor.runs.ledger import Ledger
+
+NAMES = ("a.png", "b.jpg", "roll1/01.jpg", "roll2/01.jpg", "roll2/thumbs/01.jpg")
+SOON = 30.0  # seconds in which what must happen has happened
+
+
+def run(*arguments: object, **settings: Any) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], **settings)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for seed, name in enumerate(NAMES):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(saved(gray(scene(40, 60, seed)), {".png": "PNG", ".jpg": "JPEG"}[path.suffix]))
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def outputs(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Pictures by name: bytes, and the number that the disk gives a file, which changes when it is written anew."""
+    return {
+        path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_ino)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".png", ".jpg")
+    }
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "bwcolor-report.jsonl").read_text(encoding="ascii").splitlines()]
+
+
+def test_a_second_run_does_nothing_and_says_why(photos: Path, out: Path, tiny_model: Path) -> None:
+    first = run(photos, "--out", out, "--model", tiny_model)
+    assert first.exit_code == 0, first.stderr
+    assert "5 colorized" in first.stderr
+    before = outputs(out)
+    assert set(before) == set(NAMES)
+    second = run(photos, "--out", out, "--model", tiny_model)
+    assert "0 colorized, 5 skipped (done already)" in second.stderr
+    assert outputs(out) == before
+    assert sorted(path.name for path in out.iterdir()) == [
+        ".bwcolor", "a.png", "b.jpg", "bwcolor-report.jsonl", "roll1", "roll2",
+    ]  # fmt: skip
+
+
+def test_changed_photos_are_made_anew_and_touched_ones_are_not(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    before = outputs(out)
+    (photos / "a.png").write_bytes(saved(gray(scene(40, 60, 9)), "PNG"))
+    os.utime(photos / "b.jpg", ns=(1, 1))
+    result = run(photos, "--out", out, "--model", tiny_model)
+    assert "1 colorized, 4 skipped (done already)" in result.stderr
+    after = outputs(out)
+    assert {name for name in NAMES if after[name] != before[name]} == {"a.png"}
+
+
+def test_other_settings_wait_for_redo_and_edits_for_overwrite(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    Image.new("RGB", (60, 40), (200, 0, 0)).save(out / "a.png")
+    before = outputs(out)
+    arguments = (photos, "--out", out, "--model", tiny_model, "--strength", "0.5")
+    kept = run(*arguments)
+    assert "0 colorized" in kept.stderr
+    assert "4 skipped (made with other settings; --redo stale makes them anew)" in kept.stderr
+    assert "skipped: a.png: its output was changed by somebody; --overwrite replaces it" in kept.stderr
+    assert outputs(out) == before
+    redone = run(*arguments, "--redo", "stale")
+    assert "4 colorized, 1 skipped" in redone.stderr
+    after = outputs(out)
+    assert {name for name in NAMES if after[name] == before[name]} == {"a.png"}
+    assert "5 colorized" in run(*arguments, "--overwrite").stderr
+    assert outputs(out)["a.png"] != before["a.png"]
+
+
+def test_a_lost_ledger_costs_time_and_no_photo(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    before = outputs(out)
+    shutil.rmtree(out / ".bwcolor")
+    Image.new("RGB", (60, 40), (200, 0, 0)).save(out / "b.jpg")
+    result = run(photos, "--out", out, "--model", tiny_model)
+    assert "4 skipped (done already, as its label says)" in result.stderr
+    assert "skipped: b.jpg: a file of this name exists that no record knows" in result.stderr
+    assert "0 colorized, 4 skipped (done already)" in run(photos, "--out", out, "--model", tiny_model).stderr
+    assert {name for name in NAMES if outputs(out)[name] != before[name]} == {"b.jpg"}
+
+
+def test_what_failed_for_good_is_not_tried_again(photos: Path, out: Path, tiny_model: Path) -> None:
+    (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:300])
+    first = run(photos, "--out", out, "--model", tiny_model)
+    again = run(photos, "--out", out, "--model", tiny_model)
+    retried = run(photos, "--out", out, "--model", tiny_model, "--retry-failed")
+    assert first.exit_code == again.exit_code == retried.exit_code == 1
+    assert "so it was before; --retry-failed tries again" not in first.stderr
+    assert "so it was before; --retry-failed tries again" in again.stderr
+    assert "so it was before" not in retried.stderr
+    shutil.copy(photos / "a.png", photos / "broken.png")
+    mended = run(photos, "--out", out, "--model", tiny_model)
+    assert mended.exit_code == 0
+    assert "1 colorized" in mended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--include", "*.png"], {"a.png"}),
+        (["--exclude", "thumbs", "--exclude", "a.*"], {"b.jpg", "roll1/01.jpg", "roll2/01.jpg"}),
+        (["--include", "roll2/*", "--exclude", "*/thumbs/*"], {"roll2/01.jpg"}),
+        (["--limit", "2"], 2),
+        (["--suffix", "_farbig", "--include", "*.png"], {"a_farbig.png"}),
+        (["--flat"], {"a.png", "b.jpg", "roll1_01.jpg", "roll2_01.jpg", "roll2_thumbs_01.jpg"}),
+    ],
+)
+def test_choices_and_names(
+    options: list[str], expected: set[str] | int, photos: Path, out: Path, tiny_model: Path
+) -> None:
+    result = run(photos, "--out", out, "--model", tiny_model, *options)
+    assert result.exit_code == 0, result.stderr
+    made = set(outputs(out))
+    assert made == expected if isinstance(expected, set) else len(made) == expected
+
+
+def test_a_limit_lets_the_next_run_go_on(photos: Path, out: Path, tiny_model: Path) -> None:
+    for done in (2, 4, 5, 5):
+        run(photos, "--out", out, "--model", tiny_model, "--limit", 2)
+        assert len(outputs(out)) == done
+
+
+def test_a_list_of_photos(photos: Path, out: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a.png\0roll2/01.jpg\0nowhere.jpg\0")
+    result = run(photos, "--out", out, "--model", tiny_model, "--from-file", tmp_path / "list", "-0")
+    assert result.exit_code == 1
+    assert "failed: nowhere.jpg: is on the list, and does not exist" in result.stderr
+    assert set(outputs(out)) == {"a.png", "roll2/01.jpg"}
+    result = run(photos, "--out", out, "--model", tiny_model, "--from-file", "-", input="b.jpg\n")
+    assert result.exit_code == 0, result.stderr
+    assert set(outputs(out)) == {"a.png", "b.jpg", "roll2/01.jpg"}
+
+
+def test_several_folders_and_photos(photos: Path, out: Path, tiny_model: Path) -> None:
+    arguments = (photos / "roll1", photos / "roll2", photos / "a.png")
+    refused = run(*arguments, "--model", tiny_model)
+    assert refused.exit_code == 2
+    assert "several folders or photos need --out FOLDER" in refused.stderr
+    assert run(*arguments, "--out", out, "--model", tiny_model).exit_code == 0
+    assert set(outputs(out)) == {"a.png", "roll1/01.jpg", "roll2/01.jpg", "roll2/thumbs/01.jpg"}
+
+
+def test_the_report_has_every_photo_and_the_run(photos: Path, out: Path, tiny_model: Path, tmp_path: Path) -> None:
+    (photos / "broken.png").write_bytes(b"no photo")
+    (photos / "raw.dng").write_bytes(b"")
+    run(photos, "--out", out, "--model", tiny_model, "--report", tmp_path / "r.csv")
+    rows = list(csv.DictReader((tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()))
+    result = run(photos, "--out", out, "--model", tiny_model, "--progress", "json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert lines == records(out)
+    assert len(rows) == len(lines) - 1 == len(NAMES) + 2
+    done = next(line for line in records(out) if line.get("source") == str(photos / "a.png"))
+    assert (done["state"], done["reason"]) == ("skipped", "done already")
+    assert len(done["source_sha256"]) == len(done["output_sha256"]) == 64
+    sums = lines[-1]
+    assert [sums[name] for name in ("record", "exit_code", "done", "skipped", "failed", "left_out")] == [
+        "run", 1, 0, 5, 1, 1,
+    ]  # fmt: skip
+    assert run(photos, "--out", tmp_path / "none", "--model", tiny_model, "--report", "none").exit_code == 1
+    assert not (tmp_path / "none" / "bwcolor-report.jsonl").exists()
+
+
+def test_a_dry_run_says_what_will_be_done_and_writes_nothing(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model, "--limit", "3")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    result = run(photos, "--out", out, "--dry-run")
+    assert result.stdout.count("(skipped: done already)") == 3
+    assert "5 photos, 2 to do; nothing was written" in result.stdout
+    assert "megapixels" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_ledger_elsewhere(photos: Path, out: Path, tiny_model: Path, tmp_path: Path) -> None:
+    arguments = (photos, "--out", out, "--model", tiny_model, "--ledger", tmp_path / "kept" / "my.sqlite")
+    run(*arguments)
+    assert (tmp_path / "kept" / "my.sqlite").is_file()
+    assert not (out / ".bwcolor" / "ledger.sqlite").exists()
+    assert "5 skipped (done already)" in run(*arguments).stderr
+
+
+def test_one_photo_beside_itself_leaves_no_record(photos: Path, tiny_model: Path) -> None:
+    before = {path.name for path in photos.iterdir()}
+    assert run(photos / "a.png", "--model", tiny_model).exit_code == 0
+    assert {path.name for path in photos.iterdir()} - before == {"a_colored.png"}
+    again = run(photos / "a.png", "--model", tiny_model)
+    assert "1 skipped (done already, as its label says)" in again.stderr
+
+
+def test_outputs_with_names_of_their_own_find_their_originals(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model, "--flat", "--suffix", "_farbig")
+    result = run("verify", out, photos)
+    assert result.exit_code == 0, result.stdout
+    assert "5 of 5 as they should be" in result.stdout
+
+
+def test_pages_over_the_limit_are_named(out: Path, tiny_model: Path, tmp_path: Path) -> None:
+    page = gray(scene(8, 12))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.tif").write_bytes(saved(page, "TIFF", save_all=True, append_images=[page] * 3))
+    result = run(tmp_path / "photos", "--out", out, "--model", tiny_model, "--max-pages", "3")
+    assert result.exit_code == 1
+    assert "has 4 pages, more than the limit of 3; raise it with --max-pages" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_watched_folder(photos: Path, out: Path, tiny_model: Path) -> None:
+    command = [sys.executable, "-m", "bwcolor", str(photos), "--out", str(out), "--model", str(tiny_model), "--watch"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            _wait_for(lambda: len(outputs(out)) == len(NAMES))
+            (photos / "new.png").write_bytes((photos / "a.png").read_bytes()[:500])  # still being copied
+            time.sleep(1)
+            shutil.copy(photos / "a.png", photos / "new.png")
+            _wait_for(lambda: "new.png" in outputs(out))
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=SOON)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "6 colorized" in said
+    assert "failed" not in said
+    with Ledger.open(out) as ledger:
+        assert {record.state for record in ledger.records()} == {"done"}
+
+
+def _wait_for(happened: Any) -> None:
+    until = time.monotonic() + SOON
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_outputs_are_complete_pictures_in_colour(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    for name in NAMES:
+        with Image.open(out / name) as image:
+            assert np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=-1).mean() > 5

@@ -1,0 +1,172 @@
+"""A hot folder, with a clock of its own: each photo is taken once it has stopped growing."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bwcolor.plan import Job, Plan, find_jobs
+from bwcolor.runs.watch import PAUSE, SETTLED, arrivals
+from bwcolor.walk import LeftOut
+
+START = 1_000_000_000.0  # seconds since 1970: when the watch begins
+
+
+class Enough(Exception):
+    """The watch was asked to stop."""
+
+
+class Hot:
+    """A folder in which something happens at each pause, and a clock that goes on only there."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.out, self.now = root, root.with_name("out"), START
+        self.left_out: list[LeftOut] = []
+        self.looks = 0
+        root.mkdir()
+        monkeypatch.setattr("bwcolor.runs.watch.time.time", lambda: self.now)
+
+    def put(self, name: str, content: bytes = b"x", age: float = 0.0) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (self.now - age, self.now - age))
+
+    def find(self) -> Plan:
+        self.looks += 1
+        jobs = [Job(path, self.out / path.name) for path in sorted(self.root.iterdir())]
+        return Plan(jobs, list(self.left_out), self.out, self.root, self.out)
+
+    def taken(self, *happenings: Callable[[], None]) -> list[list[str]]:
+        """What was taken by the look after each happening, the first one before the first look."""
+        rest, plans = iter(happenings), list[list[str]]()
+
+        def pause(seconds: float) -> None:
+            assert seconds == PAUSE
+            self.now += seconds
+            following = next(rest, None)
+            if following is None:
+                raise Enough
+            following()
+            plans.append([])
+
+        next(rest)()
+        plans.append([])
+        try:
+            for plan in arrivals(self.find, pause):
+                plans[-1] += [job.source.name for job in plan.jobs] + [left.reason for left in plan.left_out]
+        except Enough:
+            return plans
+        raise AssertionError("it watches for ever")
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def hot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hot:
+    return Hot(tmp_path / "in", monkeypatch)
+
+
+def test_old_photos_are_taken_at_first_sight_and_once(hot: Hot) -> None:
+    def begin() -> None:
+        hot.put("old.jpg", age=SETTLED + 1)
+        hot.put("new.jpg", age=SETTLED - 1)
+
+    assert hot.taken(begin, nothing, nothing, nothing) == [["old.jpg"], ["new.jpg"], [], []]
+    assert hot.looks == 4
+
+
+def test_a_growing_photo_is_taken_when_it_has_stopped(hot: Hot) -> None:
+    sizes = iter(range(1, 100))
+
+    def grow() -> None:
+        hot.put("a.jpg", b"x" * next(sizes))
+
+    assert hot.taken(grow, grow, grow, nothing, nothing) == [[], [], [], ["a.jpg"], []]
+
+
+def test_a_photo_that_grows_and_keeps_its_time(hot: Hot) -> None:
+    """A copy that gets the original's time at once is taken too early, and again when it is whole."""
+    sizes = iter(range(1, 100))
+
+    def grow() -> None:
+        hot.put("a.jpg", b"x" * next(sizes), age=hot.now - START + 1000)
+
+    assert hot.taken(grow, grow, nothing, nothing) == [["a.jpg"], ["a.jpg"], [], []]
+
+
+def test_a_clock_that_is_ahead(hot: Hot) -> None:
+    """Of another computer, which writes into the folder."""
+    assert hot.taken(lambda: hot.put("a.jpg", age=-3600), nothing, nothing) == [[], ["a.jpg"], []]
+
+
+def test_a_replaced_photo_is_taken_again(hot: Hot) -> None:
+    happenings = [lambda: hot.put("a.jpg", b"one"), nothing, lambda: hot.put("a.jpg", b"two"), nothing, nothing]
+    assert hot.taken(*happenings) == [[], ["a.jpg"], [], ["a.jpg"], []]
+
+
+def test_a_photo_that_is_gone_may_come_again(hot: Hot) -> None:
+    again = hot.now
+
+    def put() -> None:
+        hot.put("a.jpg", age=hot.now - again)  # with the same size and time
+
+    def away() -> None:
+        (hot.root / "a.jpg").unlink()
+
+    assert hot.taken(put, nothing, away, nothing, put, nothing, nothing) == [[], ["a.jpg"], [], [], [], ["a.jpg"], []]
+
+
+def test_one_that_is_gone_between_walk_and_look_is_left(hot: Hot) -> None:
+    def find() -> Plan:
+        plan = Hot.find(hot)
+        for path in hot.root.iterdir():
+            path.unlink()
+        return plan
+
+    hot.find = find  # type: ignore[method-assign]
+    assert hot.taken(lambda: hot.put("a.jpg", age=100), nothing) == [[], []]
+
+
+def test_many_at_once_keep_their_order(hot: Hot) -> None:
+    def many() -> None:
+        for number in range(300):
+            hot.put(f"{number:03}.jpg")
+
+    names = [f"{number:03}.jpg" for number in range(300)]
+    assert hot.taken(many, lambda: hot.put("zz.jpg"), nothing, nothing) == [[], names, ["zz.jpg"], []]
+
+
+def test_what_is_left_out_is_named_once(hot: Hot) -> None:
+    def left(reason: str) -> Callable[[], None]:
+        return lambda: hot.left_out.append(LeftOut(hot.root / "a.psd", reason))
+
+    assert hot.taken(left("is a link"), nothing, left("has grown"), nothing) == [["is a link"], [], ["has grown"], []]
+
+
+def test_work_that_takes_long_makes_nothing_late(hot: Hot) -> None:
+    """While photos are made others come; they have not been seen twice, but may be old enough by then."""
+    hot.put("a.jpg", age=100)
+    plans: Iterator[Plan] = arrivals(hot.find, nothing_for)
+    assert [job.source.name for job in next(plans).jobs] == ["a.jpg"]
+    hot.put("b.jpg")
+    hot.now += SETTLED + 1
+    assert [job.source.name for job in next(plans).jobs] == ["b.jpg"]
+
+
+def nothing_for(seconds: float) -> None:
+    pass
+
+
+def test_with_a_real_folder(hot: Hot) -> None:
+    def find() -> Plan:
+        return find_jobs(hot.root, hot.out, may_be_empty=True)
+
+    hot.find = find  # type: ignore[method-assign]
+    happenings = [nothing, lambda: hot.put("sub/a.jpg"), lambda: hot.put("b.psd"), nothing,
+                  lambda: hot.put("sub/a.jpg", b"more"), nothing]  # fmt: skip
+    reason = ".psd is a kind of picture that can't be read yet"
+    assert hot.taken(*happenings) == [[], [], ["a.jpg", reason], [], [], ["a.jpg"]]

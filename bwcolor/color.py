@@ -73,10 +73,13 @@ def compose(y: Array, chroma: Array) -> Array:
 
     y: (...) in 0..1; chroma: (..., 2) Cb, Cr in -0.5..0.5 -> (..., 3) in 0..1, float32.
     """
-    fitted = chroma * chroma_limit(y, chroma)[..., None]
-    cb, cr = fitted[..., 0], fitted[..., 1]
-    rgb = np.stack([y + CR_SCALE * cr, y - CB_TO_G * cb - CR_TO_G * cr, y + CB_SCALE * cb], -1)
-    return np.clip(rgb, 0, 1, out=rgb).astype(np.float32, copy=False)  # rounding errors only
+    limit = chroma_limit(y, chroma)
+    cb, cr = chroma[..., 0] * limit, chroma[..., 1] * limit
+    rgb: Array = np.empty((*limit.shape, 3), np.float32)
+    np.add(y, CR_SCALE * cr, out=rgb[..., 0])
+    np.subtract(y, CB_TO_G * cb + CR_TO_G * cr, out=rgb[..., 1])
+    np.add(y, CB_SCALE * cb, out=rgb[..., 2])
+    return np.clip(rgb, 0, 1, out=rgb)  # rounding errors only
 
 
 def srgb_to_linear(rgb: NDArray[Any]) -> NDArray[np.float64]:

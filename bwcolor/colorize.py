@@ -73,19 +73,19 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
         watch.beat(waiting=True)
         with budget.hold(scan.header.pixels):
             watch.beat()
-            first = scan.photo()
+            first, source = scan.photo(), input_of(scan)
             own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first)
             if len(own_colours) == scan.header.pages:
-                return _left_alone(job, scan, options, watch)
+                return _left_alone(job, scan, source, options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
             makers: list[Model] = []
-            pages = _pages(scan, first, own_colours, model, options, watch, makers)
+            pages = _pages(scan, first, source, own_colours, model, options, watch, makers)
             coding = Coding(form, options.sampling, options.chroma_quality)
             with committed(job.target, may_replace, scan.times, _mode(scan)) as out:
                 notes = encode(scan, pages, coding, out)
                 if own_colours:
                     notes = (*notes, "pages that are in colour already keep their colours (--color-input recolor)")
-                outcome = _done(job, scan, job.target, out, notes)
+                outcome = _done(job, scan, source, job.target, out, notes)
                 outcome = replace(outcome, made_by=making(makers[-1], options))
                 watch.about_to_commit(outcome)
     return _in_place(outcome)
@@ -96,9 +96,8 @@ def making(model: Model, options: ColorizeOptions) -> Making:
     return Making(model.sha256, model.label, options.as_json())
 
 
-def _done(job: Job, scan: Scan, path: Path, out: BinaryIO, notes: tuple[str, ...]) -> Outcome:
+def _done(job: Job, scan: Scan, source: Fingerprint, path: Path, out: BinaryIO, notes: tuple[str, ...]) -> Outcome:
     """The outcome of a photo whose output is complete and has no name yet; PhotoError when the photo has changed."""
-    source = input_of(scan)
     out.flush()
     out.seek(0)
     sha256 = hashlib.file_digest(cast(io.BytesIO, out), "sha256").hexdigest()
@@ -122,13 +121,14 @@ def input_of(scan: Scan) -> Fingerprint:
 
 def _existing(job: Job, scan: Scan, model: Model, options: ColorizeOptions) -> Outcome:
     """An output without a record: ours if its label names this very photo, this model and these settings."""
-    wanted = _label(scan, model, options)
+    source = input_of(scan)
+    wanted = _label(source, model, options)
     found = _label_of(job.target, options)
     if found is None or replace(found, software="", model="") != replace(wanted, software="", model=""):
         return Outcome(job, "skipped", EXISTS, unexpected=True, input=fingerprint(job.source))
     output = fingerprint(job.target, read=True)
     return Outcome(
-        job, "skipped", ADOPTED, path=job.target, input=input_of(scan), output=output, made_by=making(model, options)
+        job, "skipped", ADOPTED, path=job.target, input=source, output=output, made_by=making(model, options)
     )
 
 
@@ -148,29 +148,29 @@ def _pages_in_colour(scan: Scan, first: Photo) -> set[int]:
     return {number for number, kind in enumerate(kinds) if kind == "colour"}
 
 
-def _left_alone(job: Job, scan: Scan, options: ColorizeOptions, watch: Watch) -> Outcome:
+def _left_alone(job: Job, scan: Scan, source: Fingerprint, options: ColorizeOptions, watch: Watch) -> Outcome:
     """What becomes of a photo that is in colour already, under color_input skip and copy."""
     may_replace = options.overwrite or job.replace == job.copy
     if options.color_input == "skip":
-        return Outcome(job, "skipped", COLOUR, unexpected=True, input=input_of(scan))
+        return Outcome(job, "skipped", COLOUR, unexpected=True, input=source)
     target = job.copy
     if target.exists() and target.samefile(job.source):
         raise PhotoError(f"in colour already; a copy as {target.name} would replace the photo itself")
     if not may_replace and os.path.lexists(target):
-        same = fingerprint(target, read=True), input_of(scan)
-        if same[0].sha256 == same[1].sha256:
-            return Outcome(job, "skipped", ADOPTED, path=target, input=same[1], output=same[0])
-        return Outcome(job, "skipped", EXISTS, unexpected=True, input=same[1])
+        there = fingerprint(target, read=True)
+        if there.sha256 == source.sha256:
+            return Outcome(job, "skipped", ADOPTED, path=target, input=source, output=there)
+        return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
     with committed(target, may_replace, scan.times, _mode(scan)) as out:
         out.write(scan.read())
-        outcome = _done(job, scan, target, out, (COPIED,))
+        outcome = _done(job, scan, source, target, out, (COPIED,))
         watch.about_to_commit(outcome)
     return _in_place(outcome)
 
 
 def _pages(
-    scan: Scan, first: Photo, own_colours: set[int], model: Model, options: ColorizeOptions, watch: Watch,
-    makers: list[Model],
+    scan: Scan, first: Photo, source: Fingerprint, own_colours: set[int], model: Model, options: ColorizeOptions,
+    watch: Watch, makers: list[Model],
 ) -> Iterator[Page]:  # fmt: skip
     """Each page with its colours and what describes it. makers: gets the model that really made each page's colours."""
     described = read_metadata(scan)
@@ -185,7 +185,7 @@ def _pages(
         prediction = predict(photo.luma, photo.orientation, model, options.detail)
         chroma = options.strength * options.saturation * prediction.chroma
         makers.append(prediction.by)
-        label = _label(scan, prediction.by, options) if options.label != "none" else None
+        label = _label(source, prediction.by, options) if options.label != "none" else None
         if options.label == "visible":
             chroma = marked(chroma, photo.luma, photo.orientation)
         preview = small_picture(photo, chroma) if has_preview(metadata) else None
@@ -201,5 +201,5 @@ def _in_eight_bits(photo: Photo) -> Photo:
     return replace(photo, luma=rounded_to_eight_bits(photo.luma), alpha=alpha)
 
 
-def _label(scan: Scan, model: Model, options: ColorizeOptions) -> Label:
-    return Label(f"bwcolor {__version__}", model.label, model.sha256, options.in_words(), scan.sha256())
+def _label(source: Fingerprint, model: Model, options: ColorizeOptions) -> Label:
+    return Label(f"bwcolor {__version__}", model.label, model.sha256, options.in_words(), source.sha256)

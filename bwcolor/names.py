@@ -116,7 +116,7 @@ def _ignores_case(out: Path) -> bool:
 
     A file that is there in either case tells; else the kind of disk may; else the folder's own name.
     """
-    folder = next(path for path in (out, *out.parents) if path.is_dir())
+    folder = next((path for path in (out, *out.parents) if path.is_dir()), Path())  # else a drive that is not there
     for known in _with_letters(folder):
         return _is_swapped(known)
     if kind_of_disk(folder) in IGNORING_CASE:

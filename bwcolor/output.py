@@ -350,7 +350,11 @@ def composed_strips(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Iterat
     top = np.iinfo(luma.dtype).max
     for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
         pixels: Pixels = np.empty((*strip.shape[:2], 3 if alpha is None else 4), luma.dtype)
-        pixels[..., :3] = np.round(top * compose(_unit(luma[rows]), strip))
+        for first in range(0, len(strip), CACHED_ROWS):
+            part = slice(first, first + CACHED_ROWS)
+            rgb = compose(_unit(luma[rows][part]), strip[part])
+            rgb *= top
+            pixels[part, :, :3] = np.rint(rgb, out=rgb)
         if alpha is not None:
             pixels[..., 3] = alpha[rows]
         yield pixels

@@ -217,4 +217,5 @@ def reason(error: Exception) -> str:
 
 def _is_ours(error: Exception) -> bool:
     """Whether our own code raised it, not a decoder: then it is a mistake of ours, and must look like one."""
-    return traceback.extract_tb(error.__traceback__)[-1].filename.startswith(OURS)
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and frames[-1].filename.startswith(OURS)

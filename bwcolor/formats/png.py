@@ -20,6 +20,7 @@ CLEAR = {0: range(2, 3), 2: range(6, 7), 4: range(0), 6: range(0)}  # bytes of t
 # First row and column of each of an interlaced picture's passes, and the steps to the next ones (8.1).
 PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 PASSES_OF_ONE = ((0, 0, 1, 1),)
+LARGEST = 1 << 30  # bytes of a chunk that we make; 2**31 - 1 are allowed (5.3)
 FILTERS = 5  # types of filter, 9.2
 
 
@@ -58,7 +59,7 @@ def chunk_of(kind: bytes, body: bytes) -> bytes:
     return b"".join(_pieces(kind, body))
 
 
-def _pieces(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+def _pieces(kind: bytes, body: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
     return struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
@@ -75,7 +76,8 @@ def plain(source: bytes) -> bytes:
             data.append(chunk.body)
         elif not kept.get(chunk.kind, b" ") and chunk.is_sound():
             kept[chunk.kind] = bytes(chunk.body)
-    rows = _inflated(b"".join(data), _strides(kept[b"IHDR"]))
+    stored = memoryview(zlib.compress(_inflated(b"".join(data), _strides(kept[b"IHDR"])), 0))
+    pixels = [stored[at : at + LARGEST] for at in range(0, len(stored), LARGEST)]
     kind = kept[b"IHDR"][9]
     palette = kept[b"PLTE"] if kind == PALETTE else b""
     if kind == PALETTE and (not palette or len(palette) % 3 or len(palette) > 3 * 256):
@@ -83,7 +85,8 @@ def plain(source: bytes) -> bytes:
     clear = kept[b"tRNS"] if len(kept[b"tRNS"]) in CLEAR.get(kind, range(1, len(palette) // 3 + 1)) else b""
     head = [chunk_of(b"IHDR", kept[b"IHDR"]), *(chunk_of(b"PLTE", palette) for _ in palette[:1])]
     head += [chunk_of(b"tRNS", clear) for _ in clear[:1]]
-    return b"".join([START, *head, *_pieces(b"IDAT", zlib.compress(rows, 0)), chunk_of(b"IEND", b"")])
+    parts = [piece for part in pixels for piece in _pieces(b"IDAT", part)]
+    return b"".join([START, *head, *parts, chunk_of(b"IEND", b"")])
 
 
 def _strides(header: bytes) -> list[tuple[int, int]]:

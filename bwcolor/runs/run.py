@@ -1,9 +1,11 @@
 """The run: plan, ledger and worker together; one Outcome for each photo."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ from bwcolor.walk import OWN_FOLDER
 
 LOCK = "lock"
 STATES: tuple[State, ...] = ("done", "skipped", "failed")
+THROUGH_LINK = "{} is a link, and nothing is written through links; remove it, or choose another --out"
 LIMITED = "left for another run (--limit)"
 
 
@@ -61,8 +64,7 @@ class Run:
             raise
         finally:
             with contextlib.suppress(FolderError):  # a full disk has been told, or the photos are done
-                for one in self._records:
-                    one.write(self._sums(plan, view, started, code))
+                self._write(self._sums(plan, view, started, code))
 
     def carry_out(self, plans: Iterable[Plan]) -> None:
         """Does what the plans say. Raises what ends the run: FolderError, DeviceError, Stopped."""
@@ -72,12 +74,10 @@ class Run:
             self._view.more(len(plan.jobs))
             for left in plan.left_out:
                 self._view.leave_out(left)
-                for one in self._records:
-                    one.write(left_out_record(left))
+                self._write(left_out_record(left))
             for outcome in self._outcomes(plan):
                 self._view.show(outcome)
-                for one in self._records:
-                    one.write(photo_record(outcome))
+                self._write(photo_record(outcome))
                 for trouble in self._worker.troubles[said:]:
                     self._view.warn(f"note: {trouble}")
                 said = len(self._worker.troubles)
@@ -107,6 +107,16 @@ class Run:
         if found.disk > found.free:
             self._view.warn(f"note: {out} may run out of space: outputs take roughly as much as is said above")
 
+    def _write(self, record: dict[str, Any]) -> None:
+        for one in tuple(self._records):
+            try:
+                one.write(record)
+            except FolderError as error:
+                if not isinstance(error.__cause__, BrokenPipeError):
+                    raise
+                self._records.remove(one)  # nobody reads standard output any more: the photos still count
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is held back finds its end there
+
     def _note(self, plan: Plan, outcome: Outcome, intent: bool = False) -> None:
         record = recorded(outcome, self.ledger, plan.root, self._making) if self.ledger else None
         if self.ledger and record:
@@ -127,14 +137,23 @@ def verdicts(
     plan: Plan, ledger: Ledger | None, making: Making | None, policy: Policy
 ) -> Iterator[tuple[Job, Job | Outcome]]:
     """Each job of the plan with what is to be done, or why nothing is."""
-    wanted = 0
+    wanted, link_above = 0, functools.cache(lambda folder: _link_above(folder, plan.out))
     for job in plan.jobs:
+        if link := link_above(job.target.parent):
+            yield job, Outcome(job, "failed", THROUGH_LINK.format(link))
+            continue
         verdict = judged(job, ledger, plan.root, making, policy) if ledger else job
         if isinstance(verdict, Job):
             wanted += 1
             if policy.limit is not None and wanted > policy.limit:
                 verdict = Outcome(job, "skipped", LIMITED)
         yield job, verdict
+
+
+def _link_above(folder: Path, out: Path) -> Path | None:
+    """The first link on the way from the output folder, which may be one itself, down to a folder in it."""
+    above = [one for one in (folder, *folder.parents) if one != out and one.is_relative_to(out)]
+    return next((one for one in reversed(above) if one.is_symlink()), None)
 
 
 def foreseen(

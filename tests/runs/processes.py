@@ -46,7 +46,7 @@ def photo(path: Path, trouble: str = "", seed: int = 0) -> Path:
     if trouble:
         notes.add_text("Comment", f"trouble:{trouble};")
     path.parent.mkdir(parents=True, exist_ok=True)
-    gray(scene(24, 32, seed)).save(path, pnginfo=notes)
+    gray(scene(24, 32, seed)).save(path, "PNG", pnginfo=notes)
     return path
 
 

@@ -24,8 +24,10 @@ from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_pi
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
 from bwcolor.report import ADOPTED, COLOUR, COPIED, EXISTS, Outcome
-from bwcolor.runs.ledger import Fingerprint, Making, fingerprint
+from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint
 from bwcolor.session import Model
+
+OTHER_SETTINGS = "{}"  # of an output whose label names other settings than this run's
 
 
 class Watch(Protocol):
@@ -87,8 +89,18 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
                     notes = (*notes, "pages that are in colour already keep their colours (--color-input recolor)")
                 outcome = _done(job, scan, source, job.target, out, notes)
                 outcome = replace(outcome, made_by=making(makers[-1], options))
+                _must_be_replaceable(job, options)
                 watch.about_to_commit(outcome)
     return _in_place(outcome)
+
+
+def _must_be_replaceable(job: Job, options: ColorizeOptions) -> None:
+    """Raises PassingError when the earlier output was changed since it was decided that it may be replaced."""
+    if job.replace is None or options.overwrite:
+        return
+    there = fingerprint(job.replace)
+    if (there.size, there.mtime_ns) not in (job.replaced, (NO_FILE.size, NO_FILE.mtime_ns)):
+        raise PassingError("its output was changed by somebody while the run went on; --overwrite replaces it")
 
 
 def making(model: Model, options: ColorizeOptions) -> Making:
@@ -120,16 +132,15 @@ def input_of(scan: Scan) -> Fingerprint:
 
 
 def _existing(job: Job, scan: Scan, model: Model, options: ColorizeOptions) -> Outcome:
-    """An output without a record: ours if its label names this very photo, this model and these settings."""
+    """An output without a record: ours if its label names this very photo, whatever model and settings it names."""
     source = input_of(scan)
-    wanted = _label(source, model, options)
     found = _label_of(job.target, options)
-    if found is None or replace(found, software="", model="") != replace(wanted, software="", model=""):
-        return Outcome(job, "skipped", EXISTS, unexpected=True, input=fingerprint(job.source))
+    if found is None or found.source_sha256 != source.sha256:
+        return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
+    settings = options.as_json() if found.settings == options.in_words() else OTHER_SETTINGS
+    made_by = Making(found.model_sha256, found.model, settings)
     output = fingerprint(job.target, read=True)
-    return Outcome(
-        job, "skipped", ADOPTED, path=job.target, input=source, output=output, made_by=making(model, options)
-    )
+    return Outcome(job, "skipped", ADOPTED, path=job.target, input=source, output=output, made_by=made_by)
 
 
 def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
@@ -164,6 +175,7 @@ def _left_alone(job: Job, scan: Scan, source: Fingerprint, options: ColorizeOpti
     with committed(target, may_replace, scan.times, _mode(scan)) as out:
         out.write(scan.read())
         outcome = _done(job, scan, source, target, out, (COPIED,))
+        _must_be_replaceable(job, options)
         watch.about_to_commit(outcome)
     return _in_place(outcome)
 

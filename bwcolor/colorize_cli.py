@@ -128,7 +128,7 @@ def colorize(
         from bwcolor.runs.records import on_stdout, opened_records, report_path
         from bwcolor.runs.run import Run, opened_ledger, stoppable
         from bwcolor.runs.supervise import Supervisor
-        from bwcolor.runs.watch import arrivals
+        from bwcolor.runs.watch import arrivals, remembered
         from bwcolor.walk import Choice, read_list
 
         options = ColorizeOptions(
@@ -142,10 +142,11 @@ def colorize(
         choice, naming = Choice(tuple(include or ()), tuple(exclude or ()), listed), Naming(flat, suffix)
         setup = Setup("" if dry_run else model, device, options, max_memory * 1_000_000, debug)
         with Supervisor(setup, timeout) as worker, stoppable(worker):
+            look = remembered(worker.look)
 
             def find() -> "Plan":
                 plan = find_jobs(photos, out, overwrite, choice, naming, may_be_empty=watch)
-                return settle(plan, options, worker.look(plan.jobs))
+                return settle(plan, options, look(plan.jobs))
 
             plan = find()
             if dry_run:

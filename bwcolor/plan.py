@@ -25,7 +25,7 @@ class Job:
     looked into the source. copy: the name under which the photo itself would be copied, if it is in colour already;
     target's where none is given. name: the photo's path below the folder that the user gave. pixels: of the photo's
     largest page times its pages, 0 while nobody has looked. bytes: of its file. replace: the file that its output
-    may take the place of."""
+    may take the place of, as long as size and time of its last change (ns) are still those of `replaced`."""
 
     source: Path
     target: Path
@@ -36,6 +36,7 @@ class Job:
     pages: int = 1
     bytes: int = 0
     replace: Path | None = None
+    replaced: tuple[int, int] = (-1, 0)
 
     def __post_init__(self) -> None:
         if self.copy == Path():
@@ -119,8 +120,9 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
     jobs: dict[Path, Job] = {}
     left_out: list[LeftOut] = []
     unwanted = 0
-    for root in inputs:
-        above = root if len(inputs) == 1 else root.parent  # several folders keep their names
+    names_tell = len({path.name for path in inputs}) == len(inputs)
+    for root in inputs:  # several folders keep their names, and where these are the same those of the folders above
+        above = root if len(inputs) == 1 else root.parent if names_tell else Path(os.path.commonpath(inputs))
         if root.is_dir():
             found = walk(root, out, choice)
             photos, left_out, unwanted = found.photos, left_out + found.left_out, unwanted + found.unwanted

@@ -125,8 +125,12 @@ def register_heic(file: BinaryIO) -> None:
 def _tiff_header(file: BinaryIO) -> Header:
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
-        pages = []
+        pages: list[tifffile.TiffPage] = []
+        places = set[int]()
         for page in tiff.pages:
+            if page.offset in places:
+                raise PhotoError("damaged: its pages lead round in a circle")
+            places.add(page.offset)
             pages.append(sound(page.aspage()))
             if len(pages) > MAX_PAGES:
                 raise PhotoError(f"has more than {MAX_PAGES:,} pages")

@@ -51,7 +51,7 @@ def judged(job: Job, ledger: Ledger, root: Path, making: Making | None, policy: 
         ledger.write(known)
     if exists and input_ is None and record.root != root:
         return Outcome(job, "skipped", OTHER_PHOTO, unexpected=True)
-    job = replace(job, replace=path if exists else None)
+    job = replace(job, replace=path, replaced=(there.size, there.mtime_ns)) if exists else job
     verdict = job if input_ is None else JUDGES[record.state](job, known, making, policy)
     if isinstance(verdict, Job) and exists and not _has_bytes_of(record.output, path):
         return _edited(job)  # who keeps size and time may still have changed it

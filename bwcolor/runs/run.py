@@ -164,15 +164,12 @@ def foreseen(
     path: of the ledger, if the user chose one. An output without a record counts as one to keep.
     """
     ledger = Ledger.peek(plan.folder or plan.out.parent, path)
-    for job, verdict in verdicts(plan, ledger, None, policy):
-        if (
-            isinstance(verdict, Job)
-            and not policy.overwrite
-            and verdict.replace is None
-            and os.path.lexists(job.target)
-        ):
-            verdict = Outcome(job, "skipped", EXISTS)
-        yield job, verdict
+    with ledger or contextlib.nullcontext():
+        for job, verdict in verdicts(plan, ledger, None, policy):
+            kept = isinstance(verdict, Job) and not policy.overwrite and verdict.replace is None
+            if kept and os.path.lexists(job.target):
+                verdict = Outcome(job, "skipped", EXISTS)
+            yield job, verdict
 
 
 @contextlib.contextmanager

@@ -272,7 +272,7 @@ class Supervisor:
         lost = [flight.task.job for flight in flights if late and now >= flight.since + self._timeout]
         again.extendleft(reversed([flight.task.job for flight in flights if not flight.begun]))
         how = f"did not answer for {now - min(self._heard, self._alive):.0f} s" if late else self._last_words()
-        if late and not lone and now - self._alive > SILENT:
+        if late and not lone and now - self._alive > min(SILENT, self._timeout / 2):
             lost = []  # whatever hangs keeps all others from going on
         if lost:
             again.extendleft(job for job in begun if job not in lost)  # they did nothing wrong

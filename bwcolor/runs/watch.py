@@ -1,16 +1,18 @@
 """A hot folder: photos are taken when they have stopped growing."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from bwcolor.plan import Plan
+from bwcolor.formats.known import Header
+from bwcolor.plan import Job, Plan
 
 PAUSE = 2.0  # seconds between two looks
 SETTLED = 30.0  # seconds since its last change after which a photo is taken at first sight
 
 Look = tuple[int, int]  # bytes, and time of the last change in ns
+Looked = tuple[Job, Header | str]  # a job with what its photo's header says, or why that can't be read
 
 
 def arrivals(find: Callable[[], Plan], pause: Callable[[float], None]) -> Iterator[Plan]:
@@ -39,6 +41,31 @@ def arrivals(find: Callable[[], Plan], pause: Callable[[float], None]) -> Iterat
         if new or left_out:
             yield replace(plan, jobs=new, left_out=left_out)
         pause(PAUSE)
+
+
+def remembered(look: Callable[[list[Job]], Iterable[Looked]]) -> Callable[[list[Job]], Iterator[Looked]]:
+    """As `look`, which reads headers, but each photo is read again only when its size or time has changed.
+
+    A hot folder is walked every few seconds, and most of what lies there has been read before.
+    """
+    known: dict[Path, tuple[Look, Header | str]] = {}
+
+    def remembering(jobs: list[Job]) -> Iterator[Looked]:
+        seen = {job.source: _look(job.source) for job in jobs}
+        for path in set(known) - set(seen):
+            del known[path]
+        asked = []
+        for job in jobs:
+            if job.source in known and known[job.source][0] == seen[job.source]:
+                yield job, known[job.source][1]
+            else:
+                asked.append(job)
+        for job, header in look(asked):
+            if (found := seen[job.source]) is not None:
+                known[job.source] = found, header
+            yield job, header
+
+    return remembering
 
 
 def _look(path: Path) -> Look | None:

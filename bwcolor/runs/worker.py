@@ -72,7 +72,8 @@ class Line:
     def pulse(self) -> None:
         """Says for ever that threads can run."""
         while True:
-            self.say(Pulse())
+            with contextlib.suppress(MemoryError):
+                self.say(Pulse())
             time.sleep(PULSE)
 
     def _forget(self) -> None:

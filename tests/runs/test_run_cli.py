@@ -8,16 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from runtime.pictures import gray, saved, scene
+from runtime.pictures import FakeModel, flat, gray, saved, scene
 from typer.testing import CliRunner, Result
 
+from bwcolor.budget import PixelBudget
 from bwcolor.cli import app
+from bwcolor.colorize import colorize_photo
+from bwcolor.options import ColorizeOptions
+from bwcolor.plan import find_jobs
 from bwcolor.runs.ledger import Ledger
 
 NAMES = ("a.png", "b.jpg", "roll1/01.jpg", "roll2/01.jpg", "roll2/thumbs/01.jpg")
@@ -267,3 +272,38 @@ def test_outputs_are_complete_pictures_in_colour(photos: Path, out: Path, tiny_m
     for name in NAMES:
         with Image.open(out / name) as image:
             assert np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=-1).mean() > 5
+
+
+def test_after_a_lost_ledger_other_settings_can_still_be_redone(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    shutil.rmtree(out / ".bwcolor")
+    arguments = (photos, "--out", out, "--model", tiny_model, "--strength", "0.5")
+    assert "5 skipped (done already, as its label says)" in run(*arguments).stderr
+    assert "5 skipped (made with other settings; --redo stale makes them anew)" in run(*arguments).stderr
+    assert "5 colorized" in run(*arguments, "--redo", "stale").stderr
+
+
+def test_folders_of_the_same_name_keep_those_above(photos: Path, out: Path, tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos / "roll1", tmp_path / "other" / "roll1")
+    both = [photos / "roll1", tmp_path / "other" / "roll1"]
+    for inputs in (both, both[::-1]):
+        run(*inputs, "--out", out, "--model", tiny_model)
+        assert set(outputs(out)) == {"photos/roll1/01.jpg", "other/roll1/01.jpg"}
+    assert run("verify", out, tmp_path).exit_code == 1, "photos without an output are told"
+
+
+def test_an_output_edited_while_the_run_goes_on_is_kept(photos: Path, out: Path) -> None:
+    model = FakeModel(flat(-0.1, 0.08))
+    job = find_jobs(photos / "a.png", out).jobs[0]
+    assert colorize_photo(job, model, ColorizeOptions(), PixelBudget(10**6)).state == "done"
+    there = job.target.stat()
+    judged = replace(job, replace=job.target, replaced=(there.st_size, there.st_mtime_ns))
+    job.target.write_bytes(b"edited")
+    outcome = colorize_photo(judged, model, ColorizeOptions(), PixelBudget(10**6))
+    assert (outcome.state, outcome.lasting) == ("failed", False)
+    assert "was changed by somebody while the run went on" in outcome.reason
+    assert job.target.read_bytes() == b"edited"
+    os.utime(job.target)
+    there = job.target.stat()
+    judged = replace(job, replace=job.target, replaced=(there.st_size, there.st_mtime_ns))
+    assert colorize_photo(judged, model, ColorizeOptions(), PixelBudget(10**6)).state == "done"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bwcolor.formats.known import Header
 from bwcolor.plan import Job, Plan, find_jobs
-from bwcolor.runs.watch import PAUSE, SETTLED, arrivals
+from bwcolor.runs.watch import PAUSE, SETTLED, Looked, arrivals, remembered
 from bwcolor.walk import LeftOut
 
 START = 1_000_000_000.0  # seconds since 1970: when the watch begins
@@ -170,3 +171,29 @@ def test_with_a_real_folder(hot: Hot) -> None:
                   lambda: hot.put("sub/a.jpg", b"more"), nothing]  # fmt: skip
     reason = ".psd is a kind of picture that can't be read yet"
     assert hot.taken(*happenings) == [[], [], ["a.jpg", reason], [], [], ["a.jpg"]]
+
+
+def test_headers_are_read_again_only_when_a_photo_has_changed(hot: Hot) -> None:
+    asked: list[list[str]] = []
+
+    def look(jobs: list[Job]) -> Iterator[Looked]:
+        asked.append([job.source.name for job in jobs])
+        for job in reversed(jobs):
+            yield job, Header("jpeg", len(job.source.read_bytes()), 1) if job.source.exists() else "gone"
+
+    def found() -> dict[str, int]:
+        return {job.source.name: header.width for job, header in looks(hot.find().jobs) if isinstance(header, Header)}
+
+    looks = remembered(look)
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        hot.put(name)
+    assert found() == found() == {"a.jpg": 1, "b.jpg": 1, "c.jpg": 1}
+    hot.put("b.jpg", b"more")
+    (hot.root / "c.jpg").unlink()
+    assert found() == {"a.jpg": 1, "b.jpg": 4}
+    hot.put("c.jpg")
+    assert found() == {"a.jpg": 1, "b.jpg": 4, "c.jpg": 1}
+    assert asked == [["a.jpg", "b.jpg", "c.jpg"], [], ["b.jpg"], ["c.jpg"]]
+    nowhere = Job(hot.root / "none.jpg", hot.out / "none.jpg")
+    assert [header for _ in range(2) for _, header in looks([nowhere])] == ["gone", "gone"]
+    assert asked[-2:] == [["none.jpg"]] * 2, "what was not there may be by now"

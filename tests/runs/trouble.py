@@ -42,10 +42,20 @@ def once() -> None:
 
 
 def eat() -> None:
-    """Takes memory until there is none."""
+    """Takes memory until there is none, and holds it for a while."""
     kept = []
-    while True:
-        kept.append(bytearray(20_000_000))
+    try:
+        while True:
+            kept.append(bytes(20_000_000))
+    except MemoryError:
+        time.sleep(1)
+        raise
+
+
+def need() -> None:
+    """Takes much, but no more than there is."""
+    time.sleep(0.4)
+    bytes(200_000_000)
 
 
 def clutch() -> None:
@@ -66,7 +76,7 @@ def chatter() -> None:
 TROUBLES: dict[str, Callable[[], None]] = {
     "segv": segv, "kill": kill, "abort": os.abort, "exit": lambda: os._exit(3), "once": once,
     "sleep": lambda: time.sleep(1000), "nap": lambda: time.sleep(0.7), "doze": lambda: time.sleep(0.15), "eat": eat,
-    "clutch": clutch, "chatter": chatter,
+    "need": need, "clutch": clutch, "chatter": chatter,
 }  # fmt: skip
 
 
@@ -81,9 +91,10 @@ def patch_decoders() -> None:
     """Troubles while a photo is decoded, while its header is read ("look-..."), and a bug of ours ("bug")."""
     import bwcolor.colorize
     import bwcolor.formats.header
+    import bwcolor.output
     from bwcolor.formats.decoders import DECODE
 
-    decode, read_header, encode = DECODE["png"], bwcolor.formats.header.read_header, bwcolor.colorize.encode
+    decode, read_header, encode = DECODE["png"], bwcolor.formats.header.read_header, bwcolor.output.encode
 
     def decoded(content: bytes, header: Any) -> Any:
         misbehave(content)
@@ -100,7 +111,7 @@ def patch_decoders() -> None:
 
     DECODE["png"] = decoded
     bwcolor.formats.header.read_header = header
-    bwcolor.colorize.encode = encoded
+    bwcolor.colorize.encode = encoded  # type: ignore[assignment,attr-defined]
 
 
 def patch_naming() -> None:
@@ -114,7 +125,7 @@ def patch_naming() -> None:
         if "after-name" in Path(target).name:
             once()
 
-    os.link = linked
+    os.link = linked  # type: ignore[assignment]
 
 
 def full(*_: object) -> NoReturn:
@@ -134,9 +145,9 @@ def patch_process() -> None:
     elif WHOLE == "model":
         import bwcolor.zoo
 
-        bwcolor.zoo.load = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
+        bwcolor.zoo.load = lambda *_: 1 / 0  # type: ignore[assignment]
     elif WHOLE == "slow-model":
-        time.sleep(3)
+        time.sleep(30)
 
 
 def main() -> None:
@@ -151,6 +162,8 @@ def main() -> None:
         import bwcolor.runs.supervise
         from bwcolor.cli import app
 
+        if WHOLE == "patient":
+            bwcolor.runs.supervise.GRACE = 30
         bwcolor.runs.supervise.Supervisor.__init__.__defaults__ = ((sys.executable, __file__, "worker"),)
         app(sys.argv[2:])
 

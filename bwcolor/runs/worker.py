@@ -108,9 +108,7 @@ class Watched:
 def main() -> None:
     """Does what comes through standard input until there is no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    while nowhere <= 2:  # standard error may be closed, and its number must not become a pipe's
-        nowhere = os.dup(nowhere)
+    nowhere = os.open(os.devnull, os.O_RDWR)  # first: standard error may be closed, and its number is not for a pipe
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)  # what a codec prints must not come between the messages

@@ -30,7 +30,7 @@ SECONDS = 5.0  # of processor time that it may take
 LONGEST_NOISE = 300  # characters
 Try = tuple[int, Input, Format | None, list[Pixels] | None]  # number, input, what it is written as, luma if known
 # What libtiff says of the few kinds of TIFF that are left to it, and of damaged fax codes, can't be turned off.
-KNOWN_NOISE = re.compile(rb"(_?TIFF|Fax[34]|LZW|OJPEG|ZIP|ZSTD|PackBits|Predictor)\w*: [^\n]*\n+")
+KNOWN_NOISE = re.compile(rb"(_?TIFF|tempfile\.tif|Fax[34]|LZW|OJPEG|ZIP|ZSTD|PackBits|Predictor)\w*: [^\n]*\n+")
 
 
 def luma_of(path: Path) -> list[Pixels]:

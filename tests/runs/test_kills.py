@@ -15,7 +15,24 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from runs.processes import LONG, TROUBLED, alive, children, end_of, files, leftovers, mixed, photo, run, started, until
+from runs.processes import (
+    FORMATS,
+    LONG,
+    TROUBLED,
+    alive,
+    children,
+    end_of,
+    files,
+    leftovers,
+    mixed,
+    photo,
+    run,
+    started,
+    until,
+)
+
+from bwcolor.commit import committed as committing
+from bwcolor.commit import remove_leftovers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
 
@@ -117,11 +134,42 @@ def test_a_killed_run_takes_its_worker_with_it(signals: list[int], tiny_model: P
     with started(source, "--out", tmp_path / "out", "--model", tiny_model, command=TROUBLED) as process:
         until(ledger.exists)
         (worker,) = children(process.pid)
+        time.sleep(0.5)  # until it is at work
         for number in signals:
             os.kill(worker, number)
         process.kill()
         process.wait()
         until(lambda: not alive(worker), 5)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_run_killed_around_the_naming_of_an_output(moment: str, tiny_model: Path, tmp_path: Path) -> None:
+    """A BMP has no label that would tell whose it is: only the intent in the ledger does."""
+    source, out = tmp_path / "photos" / f"parent {moment}-name.bmp", tmp_path / "out"
+    source.parent.mkdir()
+    source.write_bytes(FORMATS["bmp"](0))
+    arguments = (source.parent, "--out", out, "--model", tiny_model)
+    killed = run(*arguments, command=TROUBLED, environment={"BWCOLOR_TROUBLE_FLAG": str(tmp_path / "flag")})
+    assert killed.code == -signal.SIGKILL
+    output = out / source.name
+    assert output.exists() == (moment == "after")
+    assert len(leftovers(out)) == 1
+    before = output.stat().st_ino if moment == "after" else None
+    again = run(*arguments)
+    assert again.code == 0
+    assert ("1 skipped (done already)" if moment == "after" else "1 colorized") in again.err
+    assert list(files(out)) == [source.name]
+    assert before in (None, output.stat().st_ino)
+
+
+def test_unfinished_files_that_somebody_writes_stay(tmp_path: Path) -> None:
+    """As in a folder that gets the outputs of two single photos at once."""
+    (tmp_path / ".bwcolor-0123456789abcdef.part").write_bytes(b"half")
+    with committing(tmp_path / "a.png", overwrite=False) as out:
+        out.write(b"whole")
+        assert remove_leftovers(tmp_path) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == b"whole"
 
 
 def test_a_lock_and_unfinished_files_of_a_killed_run_are_in_nobodys_way(tiny_model: Path, tmp_path: Path) -> None:

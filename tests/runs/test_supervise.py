@@ -207,7 +207,8 @@ def test_a_worker_killed_while_nothing_is_to_be_done(tiny_model: Path, tmp_path:
             os.kill(pid, signal.SIGKILL)
             while children(os.getpid()) in ([], [pid]):
                 worker.rest(0.1)
-            worker.rest(1.5)  # until the new one has opened its model
+            while worker._deaths:  # until the new one has opened its model
+                worker.rest(0.1)
         assert ends(worker, [job])["a.png"].state == "done"
 
 

@@ -28,17 +28,17 @@ def segv() -> None:
     time.sleep(10)
 
 
-def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def kill(process: int | None = None) -> None:
+    os.kill(process or os.getpid(), signal.SIGKILL)
     time.sleep(10)
 
 
-def once() -> None:
+def once(process: int | None = None) -> None:
     """Killed from outside, as by a system short of memory; the photo means no harm."""
     flag = Path(os.environ[FLAG])
     if not flag.exists():
         flag.touch()
-        kill()
+        kill(process)
 
 
 def eat() -> None:
@@ -115,15 +115,16 @@ def patch_decoders() -> None:
 
 
 def patch_naming() -> None:
-    """Dies once before, or after, an output of a certain name gets it."""
+    """Dies once before, or after, an output of a certain name gets it; or its parent does."""
     link = os.link
 
     def linked(part: Any, target: Any) -> None:
-        if "before-name" in Path(target).name:
-            once()
+        name = Path(target).name
+        if "before-name" in name:
+            once(os.getppid() if "parent" in name else os.getpid())
         link(part, target)
-        if "after-name" in Path(target).name:
-            once()
+        if "after-name" in name:
+            once(os.getppid() if "parent" in name else os.getpid())
 
     os.link = linked  # type: ignore[assignment]
 

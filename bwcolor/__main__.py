@@ -1,5 +1,17 @@
 """`python -m bwcolor` is the same as `bwcolor`."""
 
-from bwcolor.cli import app
+import sys
 
-app()
+
+def main() -> None:
+    """The program; Ctrl-C ends it quietly even while it is loaded."""
+    try:
+        from bwcolor.cli import app
+
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

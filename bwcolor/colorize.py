@@ -76,7 +76,7 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
         with budget.hold(scan.header.pixels):
             watch.beat()
             first, source = scan.photo(), input_of(scan)
-            own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first)
+            own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first, watch)
             if len(own_colours) == scan.header.pages:
                 return _left_alone(job, scan, source, options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
@@ -154,9 +154,12 @@ def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
         return None
 
 
-def _pages_in_colour(scan: Scan, first: Photo) -> set[int]:
-    kinds = [first.kind, *(scan.photo(number).kind for number in range(1, scan.header.pages))]
-    return {number for number, kind in enumerate(kinds) if kind == "colour"}
+def _pages_in_colour(scan: Scan, first: Photo, watch: Watch) -> set[int]:
+    found = {0} if first.kind == "colour" else set()
+    for number in range(1, scan.header.pages):
+        watch.beat()
+        found |= {number} if scan.photo(number).kind == "colour" else set()
+    return found
 
 
 def _left_alone(job: Job, scan: Scan, source: Fingerprint, options: ColorizeOptions, watch: Watch) -> Outcome:

@@ -1,6 +1,7 @@
 """The view of a run on stderr: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Literal
@@ -20,11 +21,20 @@ NAME_WIDTH = 32  # columns of the bar's line for the name of a photo
 Style = Literal["auto", "rich", "plain", "none"]  # rich: a bar; plain: lines; auto: a bar where there is a terminal
 
 
+class _Stderr(Console):
+    """Standard error, which nobody may read any more: the photos still count."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program here."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
 class RunView:
     """Shows outcomes as they come. level: -1 only failures, 0 the usual, 1 every photo."""
 
     def __init__(self, total: int, root: Path, level: int, style: Style = "auto") -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = _Stderr(stderr=True, highlight=False, soft_wrap=True)
         self._root = root
         self._level = level
         self._total = total

@@ -135,7 +135,8 @@ def _cell(value: object) -> str:
 
 def on_stdout(wanted: bool) -> Records | None:
     """The same records on standard output, for another program to read."""
-    return Records(sys.stdout, Path("standard output")) if wanted else None
+    # It is None where the shell has closed it.
+    return Records(sys.stdout, Path("standard output")) if wanted and sys.stdout is not None else None
 
 
 def report_path(wanted: str | None, folder: Path | None) -> Path | None:

@@ -86,11 +86,13 @@ def jobs_for(sources: list[Path], out: Path) -> list[Job]:
 
 def files(folder: Path) -> dict[str, str]:
     """The hash of each file below a folder, without our own folder and report."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".bwcolor" not in path.relative_to(folder).parts and path.name != "bwcolor-report.jsonl"
-    }
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        ours = ".bwcolor" in path.relative_to(folder).parts or path.name == "bwcolor-report.jsonl"
+        with contextlib.suppress(FileNotFoundError):  # a run goes on, and its unfinished files vanish
+            if path.is_file() and not ours:
+                found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def states(folder: Path) -> dict[str, tuple[bytes, int, int]]:

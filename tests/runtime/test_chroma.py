@@ -15,6 +15,7 @@ from tiny_model import TINY_SPEC
 
 from bwcolor.chroma import enlarged_strips, predict_chroma
 from bwcolor.color import Array
+from bwcolor.formats.decoders import Pixels
 from bwcolor.options import Detail
 from bwcolor.session import Average
 from bwcolor.turning import as_stored, upright
@@ -94,11 +95,11 @@ def test_the_whole_pass_decides_the_colours_even_if_every_tile_disagrees(size: t
     assert np.abs(reduced - whole).mean() < 0.001
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("size", [(1600, 1280), (1001, 751), (617, 1201)])
-def test_a_large_photo_is_halved_first(size: tuple[int, int], dtype: type[np.uint8] | type[np.uint16]) -> None:
-    most = np.iinfo(dtype).max
-    photo = (scene(*size).astype(np.float64) / 255 * most).astype(dtype)
+def test_a_large_photo_is_halved_first(size: tuple[int, int], deep: bool) -> None:
+    photo: Pixels = scene(*size).astype(np.uint16) * np.uint16(257) if deep else scene(*size)
+    most = np.iinfo(photo.dtype).max
     model = FakeModel(by_luma, SEEN_AS_IS)
     predict_chroma(photo, 1, model, "fast")
     fed = model.inputs[0][0, 0]

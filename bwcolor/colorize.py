@@ -27,7 +27,8 @@ from bwcolor.report import ADOPTED, COLOUR, COPIED, EXISTS, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint
 from bwcolor.session import Model
 
-OTHER_SETTINGS = "{}"  # of an output whose label names other settings than this run's
+REMADE = "made anew, because the photo has changed since"
+OTHER_SETTINGS = "other"  # of an output whose label names other settings than this run's
 
 
 class Watch(Protocol):
@@ -88,6 +89,8 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
                 if own_colours:
                     notes = (*notes, "pages that are in colour already keep their colours (--color-input recolor)")
                 outcome = _done(job, scan, source, job.target, out, notes)
+                if job.changed:
+                    outcome = replace(outcome, notes=(*outcome.notes, REMADE))
                 outcome = replace(outcome, made_by=making(makers[-1], options))
                 _must_be_replaceable(job, options)
                 watch.about_to_commit(outcome)
@@ -115,6 +118,8 @@ def _done(job: Job, scan: Scan, source: Fingerprint, path: Path, out: BinaryIO, 
     sha256 = hashlib.file_digest(cast(io.BytesIO, out), "sha256").hexdigest()
     size = out.seek(0, os.SEEK_END)
     scan.must_be_unchanged()
+    if os.fstat(scan.file.fileno()).st_size != source.size:
+        raise PassingError("was changed while it was read; run the same command again")
     written = Fingerprint(size, scan.times[1], sha256)
     return Outcome(job, "done", notes=notes, path=path, input=source, output=written)
 

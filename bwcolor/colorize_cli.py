@@ -26,10 +26,10 @@ from bwcolor.arguments import (
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
 if TYPE_CHECKING:
-    from bwcolor.options import ColorizeOptions
     from bwcolor.plan import Plan
     from bwcolor.progress import Style
     from bwcolor.runs.judge import Policy
+    from bwcolor.runs.ledger import Making
 
 
 STYLES: dict[ProgressStyle, "Style"] = {
@@ -119,11 +119,13 @@ def colorize(
 ) -> None:
     """Colorize folders of black-and-white photos, or single ones. This is the main job."""
     with errors_as_sentences("run the same command again to go on; what is done is skipped", debug):
+        from bwcolor.errors import UsageError
         from bwcolor.names import Naming
         from bwcolor.options import ColorizeOptions
         from bwcolor.plan import find_jobs, settle
         from bwcolor.progress import RunView
         from bwcolor.runs.judge import Policy
+        from bwcolor.runs.ledger import Making
         from bwcolor.runs.messages import Setup
         from bwcolor.runs.records import on_stdout, opened_records, report_path
         from bwcolor.runs.run import Run, opened_ledger, stoppable
@@ -140,7 +142,11 @@ def colorize(
         policy = Policy(overwrite, redo is Redo.STALE, retry_failed, color_input.value, limit)
         listed = read_list(from_file, null) if from_file is not None else None
         choice, naming = Choice(tuple(include or ()), tuple(exclude or ()), listed), Naming(flat, suffix)
-        setup = Setup("" if dry_run else model, device, options, max_memory * 1_000_000, debug)
+        if watch and limit is not None:
+            raise UsageError("--limit and --watch don't go together: a watch has no end that a limit could count to.")
+        if null and from_file is None:
+            raise UsageError("-0 says how names in a list end; name the list with --from-file.")
+        setup = Setup(model, device, options, max_memory * 1_000_000, debug)
         with Supervisor(setup, timeout) as worker, stoppable(worker):
             look = remembered(worker.look)
 
@@ -149,29 +155,30 @@ def colorize(
                 return settle(plan, options, look(plan.jobs))
 
             plan = find()
+            ready = worker.ready()
             if dry_run:
-                _print_plan(plan, options, policy, ledger)
+                _print_plan(plan, Making(ready.sha256, ready.label, options.as_json()), options.jobs, policy, ledger)
                 return
-            run = Run(worker, worker.ready(), options, policy)
+            run = Run(worker, ready, options, policy)
             view = RunView(0, plan.root, verbose - quiet, STYLES[progress])
             with (
                 opened_ledger(plan, ledger) as run.ledger,
                 opened_records(report_path(report, plan.folder)) as records,
                 run.told(plan, view, records, on_stdout(progress is ProgressStyle.JSON)),
             ):
-                run.carry_out(arrivals(find, worker.rest) if watch else [plan])
+                run.carry_out(arrivals(find, worker.rest, view.warn) if watch else [plan])
         if view.failed:
             raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _print_plan(plan: "Plan", options: "ColorizeOptions", policy: "Policy", ledger: Path | None) -> None:
+def _print_plan(plan: "Plan", making: "Making", jobs: int, policy: "Policy", ledger: Path | None) -> None:
     from bwcolor.plan import Job
     from bwcolor.printable import printable
     from bwcolor.runs.estimate import needs
     from bwcolor.runs.run import foreseen
 
     wanted = []
-    for job, verdict in foreseen(plan, options, policy, ledger):
+    for job, verdict in foreseen(plan, making, policy, ledger):
         wanted += [verdict] if isinstance(verdict, Job) else []
         end = "" if isinstance(verdict, Job) else f" ({verdict.state}: {verdict.reason})"
         typer.echo(printable(f"{job.source} -> {job.target}{end}"))
@@ -182,5 +189,5 @@ def _print_plan(plan: "Plan", options: "ColorizeOptions", policy: "Policy", ledg
     if plan.renamed:
         typer.echo(f"{plan.renamed} got names of their own: others want the same, or no disk takes names as long")
     if wanted:
-        typer.echo(f"to do: {needs(wanted, plan.out, options.jobs).in_words()}")
+        typer.echo(f"to do: {needs(wanted, plan.out, jobs).in_words()}")
     typer.echo(f"{len(plan.jobs)} photos, {len(wanted)} to do; nothing was written (--dry-run)")

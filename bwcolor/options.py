@@ -1,7 +1,7 @@
 """What a user can choose for a run."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from bwcolor.errors import UsageError
@@ -59,9 +59,14 @@ class ColorizeOptions:
             raise UsageError(f"--jobs must be 0 or more, not {self.jobs}.")
 
     def as_json(self) -> str:
-        """The settings that change outputs, in a fixed order."""
-        settings = {name: value for name, value in asdict(self).items() if name not in NOT_OF_OUTPUTS}
+        """The settings that change outputs and are not the defaults, in a fixed order."""
+        usual = {field.name: field.default for field in fields(self)}
+        settings = {name: value for name, value in self.of_outputs().items() if value != usual[name]}
         return json.dumps(settings, sort_keys=True)
+
+    def of_outputs(self) -> dict[str, object]:
+        """The settings that change outputs."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_OF_OUTPUTS}
 
     def in_words(self) -> str:
         """The settings that change colours, for the label."""

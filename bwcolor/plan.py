@@ -25,7 +25,8 @@ class Job:
     looked into the source. copy: the name under which the photo itself would be copied, if it is in colour already;
     target's where none is given. name: the photo's path below the folder that the user gave. pixels: of the photo's
     largest page times its pages, 0 while nobody has looked. bytes: of its file. replace: the file that its output
-    may take the place of, as long as size and time of its last change (ns) are still those of `replaced`."""
+    may take the place of, as long as size and time of its last change (ns) are still those of `replaced`.
+    changed: whether that was made from the photo as it was before."""
 
     source: Path
     target: Path
@@ -37,6 +38,7 @@ class Job:
     bytes: int = 0
     replace: Path | None = None
     replaced: tuple[int, int] = (-1, 0)
+    changed: bool = False
 
     def __post_init__(self) -> None:
         if self.copy == Path():
@@ -109,9 +111,10 @@ def _refuse_output(photos: Path, out: Path, overwrite: bool) -> None:
         raise UsageError(f"--out {out} is the input folder itself: outputs would replace your originals.")
     if not out.is_dir():
         raise FolderError(f"--out {out} is a file, not a folder.")
-    if overwrite and photos.resolve() in out.resolve().parents:
+    real, real_out = photos.resolve(), out.resolve()
+    if overwrite and (real in real_out.parents or real_out in real.parents):
         raise UsageError(
-            f"--overwrite: {out} lies inside the input folder, where photos of yours could be taken for outputs."
+            f"--overwrite: {out} and {photos} lie inside one another, where photos of yours could be taken for outputs."
             " Choose an --out elsewhere."
         )
 
@@ -119,13 +122,17 @@ def _refuse_output(photos: Path, out: Path, overwrite: bool) -> None:
 def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Plan:
     jobs: dict[Path, Job] = {}
     left_out: list[LeftOut] = []
-    unwanted = 0
+    others: set[Path] = set()
     names_tell = len({path.name for path in inputs}) == len(inputs)
     for root in inputs:  # several folders keep their names, and where these are the same those of the folders above
         above = root if len(inputs) == 1 else root.parent if names_tell else Path(os.path.commonpath(inputs))
         if root.is_dir():
             found = walk(root, out, choice)
-            photos, left_out, unwanted = found.photos, left_out + found.left_out, unwanted + found.unwanted
+            photos, left_out, others = (
+                [*found.photos, *found.others],
+                left_out + found.left_out,
+                others | {*found.others},
+            )
         else:
             photos = [root] if root.suffix.lower() in EXTENSIONS else []
             left_out += [] if photos else [LeftOut(root, "is not a kind of photo that can be read", failed=True)]
@@ -133,8 +140,9 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
             name = path.relative_to(above)
             jobs.setdefault(path, Job(path, naming.target(out, name), name=name))
     root = inputs[0] if len(inputs) == 1 else Path(os.path.commonpath(inputs))
-    plan = Plan(list(jobs.values()), left_out, out, root, out, unwanted, flat=naming.flat)
-    plan = _one_output_each(plan, False)
+    plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), flat=naming.flat)
+    plan = _one_output_each(plan, False)  # of all, so that what is chosen changes no names
+    plan = replace(plan, jobs=[job for job in plan.jobs if job.source not in others])
     _refuse_replacing(plan, False)
     return plan
 

@@ -70,7 +70,8 @@ class RunView:
 
     def leave_out(self, left: LeftOut) -> None:
         """One line for something that the walk found and the run does not open."""
-        self.left_out += 1
+        self.left_out += not left.failed
+        self.report.states["failed"] += left.failed
         self.failed |= left.failed
         self.warn(f"{'failed' if left.failed else 'left out'}: {_relative(left.path, self._root)}: {left.reason}")
 

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bwcolor.errors import FolderError, UsageError
@@ -83,11 +83,16 @@ def read_list(name: str, null: bool) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the walk of a folder found. unwanted: number of photos that were not chosen."""
+    """What the walk of a folder found. others: photos that were not chosen."""
 
     photos: list[Path]
     left_out: list[LeftOut]
-    unwanted: int = 0
+    others: list[Path] = field(default_factory=list)
+
+    @property
+    def unwanted(self) -> int:
+        """Number of photos that were not chosen."""
+        return len(self.others)
 
 
 def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
@@ -98,19 +103,19 @@ def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
     entries = _listed(root, out, choice.listed) if choice.listed is not None else _entries(root, out)
     photos: list[Path] = []
     left_out: list[LeftOut] = []
-    unwanted = 0
+    others: list[Path] = []
     for entry in entries:
         if isinstance(entry, LeftOut):
             left_out += [] if choice.excludes(_below(root, entry.path)) else [entry]
         elif not choice.wants(_below(root, entry)):
-            unwanted += entry.suffix.lower() in EXTENSIONS
+            others += [entry] if entry.suffix.lower() in EXTENSIONS else []
         elif entry.name.startswith("._"):  # macOS puts a file's resource fork beside it under this name
             continue
         elif left := _looked_at(entry):
             left_out.append(left)
         elif entry.suffix.lower() in EXTENSIONS:
             photos.append(entry)
-    return Found(photos, left_out, unwanted)
+    return Found(photos, left_out, others)
 
 
 def _below(root: Path, path: Path) -> PurePosixPath:
@@ -162,7 +167,7 @@ def _listed(root: Path, out: Path, names: tuple[Path, ...]) -> Iterator[Path | L
         elif resolved(path.parent).is_relative_to(real_out) or OWN_FOLDER in path.relative_to(root).parts:
             yield LeftOut(path, "is on the list, and lies in the output folder", failed=True)
         elif not os.path.lexists(path):
-            yield LeftOut(path, "is on the list, and does not exist", failed=True)
+            yield LeftOut(path, f"is on the list, and does not exist; paths start at {root}", failed=True)
         elif path.suffix.lower() not in EXTENSIONS | OTHER_PICTURES:
             yield LeftOut(path, "is on the list, and not a kind of photo that can be read", failed=True)
         else:

@@ -56,6 +56,15 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
             assert (document.parent / target.partition("#")[0]).exists(), f"{document.name}: {target}"
 
 
+def test_the_tests_that_hold_the_promises_exist(repository: Path) -> None:
+    text = (repository / "docs" / "reliability.md").read_text(encoding="utf-8")
+    found = {path.name: path.read_text(encoding="utf-8") for path in (repository / "tests").rglob("test_*.py")}
+    named = re.findall(r"(test_\w+\.py)(?:::(\w+))?", text)
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}" in found[file] if test else file in found, f"{file}::{test}"
+
+
 def test_readme_lists_every_option_of_the_main_job(repository: Path) -> None:
     text = (repository / "README.md").read_text(encoding="utf-8")
     main = vars(typer.main.get_command(app))["commands"][MAIN_COMMAND]

@@ -1,6 +1,5 @@
 """What a plan is likely to take: time, memory, room on the disk. Rough, and said to be."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,17 +44,18 @@ class Needs:
 
     def in_words(self) -> str:
         """One line for the user."""
+        photos = "1 photo" if self.photos == 1 else f"{self.photos:,} photos"
         return (
-            f"{self.photos:,} photos, {self.pixels / 1e6:,.0f} megapixels, {size_in_words(self.read)}; on this computer"
+            f"{photos}, {self.pixels / 1e6:,.0f} megapixels, {size_in_words(self.read)}; on this computer"
             f" roughly {time_in_words(self.seconds)}, {size_in_words(self.memory)} of memory and"
             f" {size_in_words(self.disk)} of disk ({size_in_words(self.free)} free)"
         )
 
 
 def needs(photos: Sequence[Job], out: Path, threads: int) -> Needs:
-    """Of the jobs of a settled plan. out: where outputs go. threads: as the user said, see pipeline.threads_for."""
+    """Of the jobs of a settled plan. out: where outputs go. threads: as the user said, see budget.threads_for."""
     cost = {job: COSTS[job.format] for job in photos if job.format}
-    cores = min(threads_for(threads), os.cpu_count() or 1)
+    cores = min(threads_for(threads), threads_for(0))
     each = sorted((job.pixels // job.pages * one.memory for job, one in cost.items()), reverse=True)
     together = min(
         sum(each[: threads_for(threads)]), PIXELS_AT_ONCE * max((one.memory for one in cost.values()), default=0)

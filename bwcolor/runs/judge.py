@@ -10,7 +10,8 @@ from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fi
 
 DONE = "done already"
 EDITED = "its output was changed by somebody; --overwrite replaces it"
-OTHER_PHOTO = "its output was made from another folder's photo of this name; --overwrite replaces it"
+OTHER_PHOTO = "the output of its name was made from another photo, {}; choose another --out, or --overwrite it"
+TAKEN_OVER = "its output was taken over by its label and may have been changed since; --overwrite replaces it"
 STALE = "made with {}; --redo stale makes them anew"
 COPIED_BEFORE = "copied as they are, in an earlier run; --redo stale colorizes them"
 FAILED_BEFORE = "{} (so it was before; --retry-failed tries again)"
@@ -29,11 +30,15 @@ class Policy:
     limit: int | None = None
 
 
-def judged(job: Job, ledger: Ledger, root: Path, making: Making | None, policy: Policy) -> Job | Outcome:
+def root_of(job: Job) -> Path:
+    """The folder that a photo's name starts at."""
+    return Path(*job.source.parts[: len(job.source.parts) - len(job.name.parts)])
+
+
+def judged(job: Job, ledger: Ledger, making: Making, policy: Policy) -> Job | Outcome:
     """The job, where there is work to do, or the outcome where there is none.
 
-    root: the folder that the photo was found in. making: what outputs would be made with now; None if that does not
-    matter.
+    making: what outputs would be made with now.
     """
     record = None if policy.overwrite else ledger.find(job.target)
     if record is None:
@@ -43,16 +48,23 @@ def judged(job: Job, ledger: Ledger, root: Path, making: Making | None, policy: 
     exists = there != NO_FILE
     if exists and record.output == NO_FILE:
         return job  # nobody knows the file, but its label may tell
-    output, input_ = _same(record.output, there, path), _same(record.input, source, job.source)
+    output, made_from = _same(record.output, there, path), record.root / record.source
     if exists and output is None:
         return _edited(job)
+    if made_from == job.source:
+        input_ = _same(record.input, source, job.source)
+    else:  # moved since, or another photo of this name: size and time prove nothing
+        input_ = replace(source, sha256=record.input.sha256) if _has_bytes_of(record.input, job.source) else None
+        if exists and input_ is None:
+            return Outcome(job, "failed", OTHER_PHOTO.format(made_from))
+        record = replace(record, source=job.name, root=root_of(job))
     known = replace(record, output=output or record.output, input=input_ or record.input)
-    if known != record:
+    if known != ledger.find(job.target):
         ledger.write(known)
-    if exists and input_ is None and record.root != root:
-        return Outcome(job, "skipped", OTHER_PHOTO, unexpected=True)
-    job = replace(job, replace=path, replaced=(there.size, there.mtime_ns)) if exists else job
+    job = replace(job, replace=path, replaced=(there.size, there.mtime_ns), changed=input_ is None) if exists else job
     verdict = job if input_ is None else JUDGES[record.state](job, known, making, policy)
+    if isinstance(verdict, Job) and exists and record.reason == ADOPTED:
+        return Outcome(job, "skipped", TAKEN_OVER, unexpected=True)
     if isinstance(verdict, Job) and exists and not _has_bytes_of(record.output, path):
         return _edited(job)  # who keeps size and time may still have changed it
     return verdict
@@ -62,7 +74,7 @@ def _edited(job: Job) -> Outcome:
     return Outcome(job, "skipped", EDITED, unexpected=True)
 
 
-def _of_done(job: Job, record: Record, making: Making | None, policy: Policy) -> Job | Outcome:
+def _of_done(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
     stale = _stale(record.making, making)
     copied = not record.making.model and policy.color_input == "recolor"
     if job.replace is None or ((stale or copied) and policy.redo_stale):
@@ -71,13 +83,13 @@ def _of_done(job: Job, record: Record, making: Making | None, policy: Policy) ->
     return Outcome(job, "skipped", reason, input=record.input, output=record.output, path=job.replace)
 
 
-def _of_skipped(job: Job, record: Record, making: Making | None, policy: Policy) -> Job | Outcome:
+def _of_skipped(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
     if policy.color_input != "skip":
         return job
     return Outcome(job, "skipped", record.reason, unexpected=True, input=record.input)
 
 
-def _of_failed(job: Job, record: Record, making: Making | None, policy: Policy) -> Job | Outcome:
+def _of_failed(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
     if not record.lasting or policy.retry_failed or _stale(record.making, making):
         return job
     return Outcome(job, "failed", FAILED_BEFORE.format(record.reason), input=record.input)
@@ -86,9 +98,9 @@ def _of_failed(job: Job, record: Record, making: Making | None, policy: Policy) 
 JUDGES = {"done": _of_done, "skipped": _of_skipped, "failed": _of_failed}
 
 
-def _stale(then: Making, now: Making | None) -> str:
+def _stale(then: Making, now: Making) -> str:
     """What differs between then and now, in words; empty where nothing does, or neither mattered."""
-    if now is None or not then.model or (then.model == now.model and then.settings == now.settings):
+    if not then.model or (then.model == now.model and then.settings == now.settings):
         return ""
     return f"model {then.label}" if then.model != now.model else "other settings"
 
@@ -109,7 +121,7 @@ def _has_bytes_of(known: Fingerprint, path: Path) -> bool:
     return bool(known.sha256) and fingerprint(path, read=True).sha256 == known.sha256
 
 
-def recorded(outcome: Outcome, ledger: Ledger, root: Path, making: Making) -> Record | None:
+def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
     """What the ledger is to keep of a photo's end; None for what teaches nothing."""
     job = outcome.job
     adopted = outcome.state == "skipped" and outcome.reason == ADOPTED
@@ -123,6 +135,6 @@ def recorded(outcome: Outcome, ledger: Ledger, root: Path, making: Making) -> Re
         source = fingerprint(job.source)
     made_by = outcome.made_by or (making if outcome.state == "failed" else Making("", "", ""))
     return Record(
-        job.target, path, job.name, root, source, output, made_by,
+        job.target, path, job.name, root_of(job), source, output, made_by,
         "done" if adopted else outcome.state, outcome.reason, outcome.lasting, outcome.seconds,
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import os
 import signal
 import sys
@@ -39,7 +38,7 @@ class Run:
 
     def __init__(self, worker: Supervisor, ready: Ready, options: ColorizeOptions, policy: Policy) -> None:
         self._worker, self._ready, self._policy = worker, ready, policy
-        self._jobs = options.jobs
+        self._options = options
         self._making = Making(ready.sha256, ready.label, options.as_json())
         self.ledger: Ledger | None = None
         self._view: RunView | None = None
@@ -63,7 +62,7 @@ class Run:
             view.summarize(plan.out)
             raise
         finally:
-            with contextlib.suppress(FolderError):  # a full disk has been told, or the photos are done
+            with contextlib.suppress(*([FolderError] if code not in (0, 1) else [])):  # a full disk has been told
                 self._write(self._sums(plan, view, started, code))
 
     def carry_out(self, plans: Iterable[Plan]) -> None:
@@ -94,18 +93,24 @@ class Run:
             else:
                 yield verdict
         if wanted:
-            self._foresee(wanted, plan.out)
+            self._foresee(wanted, plan)
         for outcome in self._worker.colorize(wanted, lambda made: self._note(plan, made, intent=True)):
             self._note(plan, outcome)
             yield outcome
 
-    def _foresee(self, wanted: list[Job], out: Path) -> None:
+    def _foresee(self, wanted: list[Job], plan: Plan) -> None:
         """Says what is likely to come, and that the disk is too small."""
         assert self._view is not None
-        found = needs(wanted, out, self._jobs)
+        found = needs(wanted, plan.out, self._options.jobs)
         self._view.say(f"to do: {found.in_words()}")
+        if plan.unwanted:
+            self._view.say(f"{plan.unwanted} photos not chosen (--include, --exclude)")
+        if plan.renamed:
+            self._view.say(
+                f"{plan.renamed} outputs get names of their own: others want the same, or none may be as long"
+            )
         if found.disk > found.free:
-            self._view.warn(f"note: {out} may run out of space: outputs take roughly as much as is said above")
+            self._view.warn(f"note: {plan.out} may run out of space: outputs take roughly as much as is said above")
 
     def _write(self, record: dict[str, Any]) -> None:
         for one in tuple(self._records):
@@ -118,7 +123,7 @@ class Run:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is held back finds its end there
 
     def _note(self, plan: Plan, outcome: Outcome, intent: bool = False) -> None:
-        record = recorded(outcome, self.ledger, plan.root, self._making) if self.ledger else None
+        record = recorded(outcome, self.ledger, self._making) if self.ledger else None
         if self.ledger and record:
             (self.ledger.intend if intent else self.ledger.write)(record)
 
@@ -128,21 +133,19 @@ class Run:
             "record": "run", "version": __version__, "started": started, "ended": now(), "exit_code": code,
             "input": str(plan.root), "output": str(plan.out), "model": self._making.label,
             "model_sha256": self._making.model, "device": list(self._ready.lines),
-            "settings": json.loads(self._making.settings), **{state: states[state] for state in STATES},
+            "settings": self._options.of_outputs(), **{state: states[state] for state in STATES},
             "left_out": view.left_out, "not_chosen": plan.unwanted, "troubles": self._worker.troubles,
         }  # fmt: skip
 
 
-def verdicts(
-    plan: Plan, ledger: Ledger | None, making: Making | None, policy: Policy
-) -> Iterator[tuple[Job, Job | Outcome]]:
+def verdicts(plan: Plan, ledger: Ledger | None, making: Making, policy: Policy) -> Iterator[tuple[Job, Job | Outcome]]:
     """Each job of the plan with what is to be done, or why nothing is."""
     wanted, link_above = 0, functools.cache(lambda folder: _link_above(folder, plan.out))
     for job in plan.jobs:
         if link := link_above(job.target.parent):
             yield job, Outcome(job, "failed", THROUGH_LINK.format(link))
             continue
-        verdict = judged(job, ledger, plan.root, making, policy) if ledger else job
+        verdict = judged(job, ledger, making, policy) if ledger else job
         if isinstance(verdict, Job):
             wanted += 1
             if policy.limit is not None and wanted > policy.limit:
@@ -156,16 +159,14 @@ def _link_above(folder: Path, out: Path) -> Path | None:
     return next((one for one in reversed(above) if one.is_symlink()), None)
 
 
-def foreseen(
-    plan: Plan, options: ColorizeOptions, policy: Policy, path: Path | None
-) -> Iterator[tuple[Job, Job | Outcome]]:
-    """The same without writing anything, and without a model: outputs count as made with the one of this run.
+def foreseen(plan: Plan, making: Making, policy: Policy, path: Path | None) -> Iterator[tuple[Job, Job | Outcome]]:
+    """The same without writing anything.
 
     path: of the ledger, if the user chose one. An output without a record counts as one to keep.
     """
     ledger = Ledger.peek(plan.folder or plan.out.parent, path)
     with ledger or contextlib.nullcontext():
-        for job, verdict in verdicts(plan, ledger, None, policy):
+        for job, verdict in verdicts(plan, ledger, making, policy):
             kept = isinstance(verdict, Job) and not policy.overwrite and verdict.replace is None
             if kept and os.path.lexists(job.target):
                 verdict = Outcome(job, "skipped", EXISTS)
@@ -184,7 +185,8 @@ def opened_ledger(plan: Plan, path: Path | None) -> Iterator[Ledger | None]:
         if plan.folder is not None:
             stack.enter_context(held(plan.folder / OWN_FOLDER / LOCK))
         for folder in {folder for job in plan.jobs for folder in (job.target.parent, job.copy.parent)}:
-            remove_leftovers(folder)
+            if not _link_above(folder, plan.out):
+                remove_leftovers(folder)
         if plan.folder is None and path is None:
             yield None
         else:

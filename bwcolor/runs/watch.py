@@ -5,27 +5,39 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bwcolor.errors import FolderError, UsageError
 from bwcolor.formats.known import Header
 from bwcolor.plan import Job, Plan
 
-PAUSE = 2.0  # seconds between two looks
+PAUSE = 2.0  # seconds between two looks, at least
+CALM = 3.0  # times as long as a look takes is waited before the next
 SETTLED = 30.0  # seconds since its last change after which a photo is taken at first sight
 
 Look = tuple[int, int]  # bytes, and time of the last change in ns
 Looked = tuple[Job, Header | str]  # a job with what its photo's header says, or why that can't be read
 
 
-def arrivals(find: Callable[[], Plan], pause: Callable[[float], None]) -> Iterator[Plan]:
+def arrivals(find: Callable[[], Plan], pause: Callable[[float], None], warn: Callable[[str], None]) -> Iterator[Plan]:
     """What is there, and from then on what is new or has changed, for ever.
 
-    find: walks the folders. pause: waits some seconds, and raises when all is to end. A photo is taken when two looks
+    find: walks the folders. pause: waits some seconds, and raises when all is to end. warn: is told what keeps the
+    folders from being walked for the moment, each cause once. A photo is taken when two looks
     at its size and time are the same, or when its last change is long ago.
     """
     taken: dict[Path, Look] = {}
     before: dict[Path, Look] = {}
     named: set[tuple[Path, str]] = set()
+    told: set[str] = set()
     while True:
-        plan = find()
+        started = time.monotonic()
+        try:
+            plan = find()
+        except (FolderError, UsageError) as error:  # a share that is away, a photo where an output would fall
+            if str(error) not in told:
+                warn(f"waiting: {error}")
+            told.add(str(error))
+            pause(PAUSE)
+            continue
         seen = {job.source: found for job in plan.jobs if (found := _look(job.source))}
         new = [
             job
@@ -40,7 +52,7 @@ def arrivals(find: Callable[[], Plan], pause: Callable[[float], None]) -> Iterat
         before = seen
         if new or left_out:
             yield replace(plan, jobs=new, left_out=left_out)
-        pause(PAUSE)
+        pause(max(PAUSE, CALM * (time.monotonic() - started)))
 
 
 def remembered(look: Callable[[list[Job]], Iterable[Looked]]) -> Callable[[list[Job]], Iterator[Looked]]:

@@ -9,6 +9,7 @@ import pytest
 
 from bwcolor.budget import PIXELS_AT_ONCE
 from bwcolor.formats.known import Format
+from bwcolor.machine import Cores
 from bwcolor.options import OutputFormat
 from bwcolor.plan import Job
 from bwcolor.runs.estimate import BASE, COSTS, EACH, Needs, needs, size_in_words, time_in_words
@@ -28,7 +29,7 @@ def eight(form: Format, pixels: int) -> list[Job]:
 
 def estimate(photos: Sequence[Job], threads: int = 1, cores: int = 4) -> Needs:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.cpu_count", lambda: cores)
+        patch.setattr("bwcolor.budget.cores", lambda: Cores(cores, cores, None))
         return needs(photos, Path("/"), threads)
 
 

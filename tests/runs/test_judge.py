@@ -21,6 +21,7 @@ from bwcolor.runs.judge import (
     FAILED_BEFORE,
     OTHER_PHOTO,
     STALE,
+    TAKEN_OVER,
     Policy,
     judged,
     recorded,
@@ -56,10 +57,16 @@ class Place:
         self.ledger.write(record)
         return record
 
-    def judged(
-        self, policy: Policy | None = None, made: Making | None = NOW, root: Path | None = None
-    ) -> Job | Outcome:
-        return judged(self.job, self.ledger, root or self.root, made, policy or Policy())
+    def judged(self, policy: Policy | None = None, made: Making = NOW) -> Job | Outcome:
+        return judged(self.job, self.ledger, made, policy or Policy())
+
+    def moved(self, root: Path) -> "Place":
+        """The same, with the photo in another folder."""
+        root.mkdir()
+        source = root / self.job.source.name
+        if os.path.lexists(self.job.source):
+            self.job.source.rename(source)
+        return replace(self, root=root, job=replace(self.job, source=source))
 
 
 def made(folder: Path) -> Iterator[Place]:
@@ -138,13 +145,15 @@ class Case:
     output: Callable[[Path], None] = untouched
     input: Callable[[Path], None] = untouched
     policy: Policy = Policy()  # noqa: RUF009 - frozen
-    made: Making | None = NOW
+    made: Making = NOW
     replaces: bool = False
 
 
 CASES = (
     Case("done", DONE),
-    Case("done, and nobody knows the model yet", DONE, {"making": OTHER_MODEL}, made=None),
+    Case("done, taken over by its label", DONE, {"reason": ADOPTED}),
+    Case("taken over by its label, stale", TAKEN_OVER, {"reason": ADOPTED, "making": OTHER_MODEL}, policy=STALE_POLICY),
+    Case("taken over by its label, the photo changed", TAKEN_OVER, {"reason": ADOPTED}, input=changed),
     Case("the output was deleted", None, output=gone),
     Case("the output was edited", EDITED, output=changed),
     Case("the output grew", EDITED, output=longer),
@@ -202,12 +211,12 @@ def test_case(case: Case, place: Place) -> None:
     if case.expected is None:
         assert isinstance(verdict, Job)
         assert verdict.replace == (place.output if case.replaces else None)
-        assert replace(verdict, replace=None, replaced=(-1, 0)) == place.job
+        assert replace(verdict, replace=None, replaced=(-1, 0), changed=False) == place.job
     else:
         assert isinstance(verdict, Outcome)
         assert verdict.reason == case.expected
         assert verdict.state == ("failed" if case.expected == BEFORE else "skipped")
-        assert verdict.unexpected == (case.expected in (EDITED, COLOUR)), "what needs a line of its own"
+        assert verdict.unexpected == (case.expected in (EDITED, COLOUR, TAKEN_OVER)), "what needs a line of its own"
 
 
 def test_no_record_is_work_and_replaces_nothing(place: Place) -> None:
@@ -243,7 +252,7 @@ def test_a_dry_run_may_judge_what_was_touched(place: Place) -> None:
     peeked = Ledger.peek(place.ledger.out)
     assert peeked is not None
     with peeked:
-        verdict = judged(place.job, peeked, place.root, None, Policy())
+        verdict = judged(place.job, peeked, NOW, Policy())
     assert isinstance(verdict, Outcome)
     assert verdict.reason == DONE
     known = place.ledger.find(place.output)
@@ -251,20 +260,38 @@ def test_a_dry_run_may_judge_what_was_touched(place: Place) -> None:
     assert known.output != fingerprint(place.output, read=True), "and writes nothing"
 
 
-def test_another_folders_photo_of_the_same_name(place: Place, tmp_path: Path) -> None:
+def test_a_photo_that_was_moved_is_known_by_its_bytes(place: Place, tmp_path: Path) -> None:
     place.note()
-    other = tmp_path / "others"
-    verdict = place.judged(root=other)
+    moved = place.moved(tmp_path / "moved")
+    verdict = moved.judged()
     assert isinstance(verdict, Outcome)
-    assert verdict.reason == DONE, "the same bytes: the folder was moved"
-    changed(place.job.source)
+    assert verdict.reason == DONE
+    record = place.ledger.find(place.output)
+    assert record is not None
+    assert record.root / record.source == moved.job.source
+    changed(moved.job.source)
+    verdict = moved.judged()
+    assert isinstance(verdict, Job)
+    assert (verdict.replace, verdict.changed) == (place.output, True)
+
+
+@pytest.mark.parametrize("same_size_and_time", [False, True])
+def test_another_photo_whose_output_would_have_this_name(
+    same_size_and_time: bool, place: Place, tmp_path: Path
+) -> None:
+    record = place.note()
+    other = place.moved(tmp_path / "others")
+    changed(other.job.source)
+    if same_size_and_time:
+        os.utime(other.job.source, ns=(record.input.mtime_ns, record.input.mtime_ns))
+        assert fingerprint(other.job.source) == replace(record.input, sha256="")
     for policy in (Policy(), STALE_POLICY, RETRY):
-        verdict = place.judged(policy, root=other)
+        verdict = other.judged(policy)
         assert isinstance(verdict, Outcome)
-        assert (verdict.reason, verdict.unexpected) == (OTHER_PHOTO, True)
-    assert place.judged(ANEW, root=other) == place.job
+        assert (verdict.state, verdict.lasting) == ("failed", False)
+        assert verdict.reason == OTHER_PHOTO.format(place.job.source)
     place.output.unlink()
-    assert place.judged(root=other) == place.job, "nothing is in its way"
+    assert isinstance(other.judged(), Job)
 
 
 def test_a_copy_under_another_name_is_looked_for_there(place: Place) -> None:
@@ -296,19 +323,22 @@ POLICIES = st.builds(
     }),
     has_output=st.booleans(), to_output=HAPPENINGS,
     to_input=st.sampled_from([untouched, touched, changed, longer, gone]),
-    policy=POLICIES, same_root=st.booleans(), known_model=st.booleans(),
+    policy=POLICIES, same_root=st.booleans(), same_model=st.booleans(),
 )  # fmt: skip
 def test_only_our_own_bytes_are_ever_replaced(
     known: dict[str, object], has_output: bool, to_output: Callable[[Path], None],
-    to_input: Callable[[Path], None], policy: Policy, same_root: bool, known_model: bool,
+    to_input: Callable[[Path], None], policy: Policy, same_root: bool, same_model: bool,
 ) -> None:  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for place in made(Path(folder)):
             record = place.note(**known, **({} if has_output else {"output": NO_FILE}))
             to_output(place.output)
             to_input(place.job.source)
-            root = place.root if same_root else Path(folder, "others")
-            verdict = place.judged(policy, NOW if known_model else None, root)
+            known_before = {fingerprint(place.job.source, read=True).sha256, record.input.sha256}
+            place = place if same_root else place.moved(Path(folder, "others"))
+            verdict = place.judged(policy, NOW if same_model else OTHER_MODEL)
+            if not same_root and len(known_before) > 1 and isinstance(verdict, Job):
+                assert verdict.replace is None, "another photo's output"
             if isinstance(verdict, Job) and verdict.replace is not None:
                 assert not policy.overwrite
                 assert not verdict.replace.is_symlink()
@@ -327,7 +357,7 @@ def ended(place: Place, **changes: object) -> Record | None:
         place.job, "done", path=place.output, input=fingerprint(place.job.source, read=True),
         output=fingerprint(place.output, read=True), made_by=NOW,
     )  # fmt: skip
-    return recorded(replace(outcome, **changes), place.ledger, place.root, NOW)  # type: ignore[arg-type]
+    return recorded(replace(outcome, **changes), place.ledger, NOW)  # type: ignore[arg-type]
 
 
 def test_what_is_kept_of_each_end(place: Place) -> None:

@@ -200,7 +200,7 @@ def test_the_report_has_every_photo_and_the_run(photos: Path, out: Path, tiny_mo
 def test_a_dry_run_says_what_will_be_done_and_writes_nothing(photos: Path, out: Path, tiny_model: Path) -> None:
     run(photos, "--out", out, "--model", tiny_model, "--limit", "3")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    result = run(photos, "--out", out, "--dry-run")
+    result = run(photos, "--out", out, "--model", tiny_model, "--dry-run")
     assert result.stdout.count("(skipped: done already)") == 3
     assert "5 photos, 2 to do; nothing was written" in result.stdout
     assert "megapixels" in result.stdout
@@ -274,13 +274,68 @@ def test_outputs_are_complete_pictures_in_colour(photos: Path, out: Path, tiny_m
             assert np.ptp(np.asarray(image.convert("RGB")).astype(int), axis=-1).mean() > 5
 
 
-def test_after_a_lost_ledger_other_settings_can_still_be_redone(photos: Path, out: Path, tiny_model: Path) -> None:
+def test_after_a_lost_ledger_nothing_but_overwrite_replaces_outputs(photos: Path, out: Path, tiny_model: Path) -> None:
     run(photos, "--out", out, "--model", tiny_model)
     shutil.rmtree(out / ".bwcolor")
     arguments = (photos, "--out", out, "--model", tiny_model, "--strength", "0.5")
     assert "5 skipped (done already, as its label says)" in run(*arguments).stderr
     assert "5 skipped (made with other settings; --redo stale makes them anew)" in run(*arguments).stderr
-    assert "5 colorized" in run(*arguments, "--redo", "stale").stderr
+    before = outputs(out)
+    kept = run(*arguments, "--redo", "stale").stderr
+    assert kept.count("its output was taken over by its label and may have been changed since") == 6
+    assert outputs(out) == before
+    assert "5 colorized" in run(*arguments, "--overwrite").stderr
+
+
+def test_batches_never_replace_one_anothers_outputs(photos: Path, out: Path, tiny_model: Path) -> None:
+    for roll in ("roll1", "roll2"):
+        result = run(photos, "--out", out, "--model", tiny_model, "--flat", "--include", f"{roll}/01.jpg")
+        assert "1 colorized" in result.stderr
+    assert set(outputs(out)) == {"roll1_01.jpg", "roll2_01.jpg"}
+    before = outputs(out)
+    other = run(photos / "roll2", photos / "b.jpg", "--out", out, "--model", tiny_model, "--flat")
+    assert other.exit_code == 0, other.stderr
+    assert {name: outputs(out)[name] for name in before} == before
+
+
+def test_another_photo_of_an_outputs_name_is_a_failure(
+    photos: Path, out: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    run(photos / "roll1", "--out", out, "--model", tiny_model)
+    before = outputs(out)
+    result = run(photos / "roll2", "--out", out, "--model", tiny_model, "--exclude", "thumbs")
+    assert result.exit_code == 1
+    assert f"failed: 01.jpg: the output of its name was made from another photo, {photos / 'roll1' / '01.jpg'}" in (
+        result.stderr
+    )
+    assert outputs(out) == before
+    photos.rename(tmp_path / "moved")
+    moved = run(tmp_path / "moved" / "roll1", "--out", out, "--model", tiny_model)
+    assert "1 skipped (done already)" in moved.stderr
+
+
+def test_a_dry_run_knows_what_is_stale(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    arguments = (photos, "--out", out, "--model", tiny_model, "--strength", "0.5", "--dry-run")
+    assert run(*arguments).stdout.count("(skipped: made with other settings; --redo stale makes them anew)") == 5
+    assert "5 photos, 5 to do; nothing was written" in run(*arguments, "--redo", "stale").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--watch", "--limit", "2"], "--limit and --watch don't go together"),
+        (["-0"], "name the list with --from-file"),
+        (["--report", "report.jpg"], "has the name of a photo"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    options: list[str], sentence: str, photos: Path, out: Path, tiny_model: Path
+) -> None:
+    result = run(photos, "--out", out, "--model", tiny_model, *options)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert outputs(out) == {}
 
 
 def test_folders_of_the_same_name_keep_those_above(photos: Path, out: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -170,7 +170,10 @@ def test_what_is_wrong_with_a_list_is_told_name_by_name(photos: Path, tmp_path: 
     result = listed(photos, *names)
     assert result.photos == [photos / "a.jpg"]
     assert all(left.failed for left in result.left_out)
-    outside, missing = f"is on the list, but not below {photos}", "is on the list, and does not exist"
+    outside, missing = (
+        f"is on the list, but not below {photos}",
+        f"is on the list, and does not exist; paths start at {root}",
+    )
     linked, kind = "is reached through a link, and links are not followed", "not a kind of photo that can be read"
     ours = "is on the list, and lies in the output folder"
     assert reasons(result) == {

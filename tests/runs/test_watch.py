@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bwcolor.errors import FolderError
 from bwcolor.formats.known import Header
 from bwcolor.plan import Job, Plan, find_jobs
 from bwcolor.runs.watch import PAUSE, SETTLED, Looked, arrivals, remembered
@@ -25,6 +26,8 @@ class Hot:
         self.root, self.out, self.now = root, root.with_name("out"), START
         self.left_out: list[LeftOut] = []
         self.looks = 0
+        self.said: list[str] = []
+        self.trouble: Exception | None = None
         root.mkdir()
         monkeypatch.setattr("bwcolor.runs.watch.time.time", lambda: self.now)
 
@@ -36,6 +39,8 @@ class Hot:
 
     def find(self) -> Plan:
         self.looks += 1
+        if self.trouble is not None:
+            raise self.trouble
         jobs = [Job(path, self.out / path.name) for path in sorted(self.root.iterdir())]
         return Plan(jobs, list(self.left_out), self.out, self.root, self.out)
 
@@ -55,7 +60,7 @@ class Hot:
         next(rest)()
         plans.append([])
         try:
-            for plan in arrivals(self.find, pause):
+            for plan in arrivals(self.find, pause, self.said.append):
                 plans[-1] += [job.source.name for job in plan.jobs] + [left.reason for left in plan.left_out]
         except Enough:
             return plans
@@ -151,7 +156,7 @@ def test_what_is_left_out_is_named_once(hot: Hot) -> None:
 def test_work_that_takes_long_makes_nothing_late(hot: Hot) -> None:
     """While photos are made others come; they have not been seen twice, but may be old enough by then."""
     hot.put("a.jpg", age=100)
-    plans: Iterator[Plan] = arrivals(hot.find, nothing_for)
+    plans: Iterator[Plan] = arrivals(hot.find, nothing_for, hot.said.append)
     assert [job.source.name for job in next(plans).jobs] == ["a.jpg"]
     hot.put("b.jpg")
     hot.now += SETTLED + 1
@@ -197,3 +202,17 @@ def test_headers_are_read_again_only_when_a_photo_has_changed(hot: Hot) -> None:
     nowhere = Job(hot.root / "none.jpg", hot.out / "none.jpg")
     assert [header for _ in range(2) for _, header in looks([nowhere])] == ["gone", "gone"]
     assert asked[-2:] == [["none.jpg"]] * 2, "what was not there may be by now"
+
+
+def test_a_folder_that_is_away_is_waited_for(hot: Hot) -> None:
+    hot.put("a.jpg", age=100)
+
+    def away() -> None:
+        hot.trouble = FolderError("photos: no such file or folder.")
+
+    def back() -> None:
+        hot.trouble = None
+        hot.put("b.jpg", age=100)
+
+    assert hot.taken(nothing, away, nothing, back, nothing) == [["a.jpg"], [], [], ["b.jpg"], []]
+    assert hot.said == ["waiting: photos: no such file or folder."], "once"

@@ -281,6 +281,8 @@ def test_an_output_folder_inside_the_input_is_named_and_never_overwritten(photos
     assert [(left.path.name, left.reason) for left in plan.left_out] == [("mine", "is the output folder")]
     with pytest.raises(UsageError, match="taken for outputs"):
         find_jobs(photos, photos / "mine", overwrite=True)
+    with pytest.raises(UsageError, match="taken for outputs"):
+        find_jobs(photos / "mine", photos, overwrite=True)
 
 
 def test_names_that_differ_in_case_only_on_a_disk_that_ignores_case(
@@ -321,17 +323,17 @@ def nested(tmp_path: Path, kind: str = "GIF") -> Path:
 
 def test_a_second_ending_must_not_make_an_output_replace_an_original(tmp_path: Path) -> None:
     photos = nested(tmp_path)
-    plan = find_jobs(photos, tmp_path / "d", overwrite=True)
+    plan = find_jobs(photos, tmp_path / "d")
     with pytest.raises(UsageError, match=r"x\.gif\.png: this output would replace one of your originals"):
-        settle(plan, ColorizeOptions(overwrite=True))
+        settle(plan, ColorizeOptions())
 
 
 def test_photos_that_are_left_out_are_not_replaced_either(tmp_path: Path) -> None:
     photos = nested(tmp_path)
     (photos / "x.gif.png").write_bytes(saved(gray(scene(80, 120)), "PNG"))
-    plan = find_jobs(photos, tmp_path / "d", overwrite=True)
+    plan = find_jobs(photos, tmp_path / "d")
     with pytest.raises(UsageError, match="would replace one of your originals"):
-        settle(plan, ColorizeOptions(overwrite=True, max_pixels=200))
+        settle(plan, ColorizeOptions(max_pixels=200))
 
 
 @pytest.mark.parametrize(

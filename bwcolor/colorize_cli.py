@@ -4,7 +4,7 @@ Heavy packages are imported inside the command, so that --help stays quick.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,11 +17,43 @@ from bwcolor.arguments import (
     LabelChoice,
     MaxPixels,
     ModelName,
-    OutputFormat,
     ProgressStyle,
     Redo,
     Sampling,
     Strength,
+)
+from bwcolor.colorize_arguments import (
+    ChromaChoice,
+    ChromaQuality,
+    ColorInputChoice,
+    Debug,
+    DepthChoice,
+    DryRun,
+    Exclude,
+    Flat,
+    FormatChoice,
+    FromFile,
+    Include,
+    Jobs,
+    LabelOption,
+    Ledger,
+    Limit,
+    MaxMemory,
+    MaxPages,
+    Null,
+    Out,
+    Overwrite,
+    Photos,
+    ProgressChoice,
+    Quiet,
+    RedoChoice,
+    Report,
+    RetryFailed,
+    Saturation,
+    Suffix,
+    Timeout,
+    Verbose,
+    Watch,
 )
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
@@ -39,83 +71,42 @@ STYLES: dict[ProgressStyle, "Style"] = {
 
 
 def colorize(
-    photos: Annotated[
-        list[Path],
-        typer.Argument(metavar="PHOTOS...", readable=False, help="Folders, taken with their sub-folders, or photos."),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the colour photos go; by default PHOTOS_colored beside the input, for one photo NAME_colored."
-        ),
-    ] = None,
+    photos: Photos,
+    out: Out = None,
     model: ModelName = "default",
     device: Device = "auto",
     strength: Strength = 1.0,
-    saturation: Annotated[float, typer.Option(help="A further factor on colour, 0 to 4.")] = 1.0,
+    saturation: Saturation = 1.0,
     detail: DetailChoice = Detail.AUTO,
-    format_: Annotated[
-        OutputFormat | None, typer.Option("--format", help="Of the outputs; by default each photo's own.")
-    ] = None,
-    depth: Annotated[Depth, typer.Option(help="8 writes 8 bits of photos that have more.")] = Depth.SAME,
-    chroma: Annotated[
-        Sampling, typer.Option(help="Resolution of colour in JPEG and AVIF: half (420) or full (444).")
-    ] = Sampling.HALF,
-    chroma_quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality of colour.")] = 92,
-    color_input: Annotated[
-        ColorInput, typer.Option(help="What becomes of photos that are in colour already.")
-    ] = ColorInput.SKIP,
-    label: Annotated[
-        LabelChoice, typer.Option(help="xmp: outputs say in metadata how they were made. visible: so does a mark.")
-    ] = LabelChoice.XMP,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN", help="Take only what fits, such as '*.tif'. Repeatable."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Leave out files and folders that fit. Repeatable.")
-    ] = None,
-    from_file: Annotated[
-        str | None,
-        typer.Option(metavar="LIST", help="Take only the photos that a file lists; - is standard input."),
-    ] = None,
-    null: Annotated[bool, typer.Option("--null", "-0", help="Names in LIST end with NUL instead of lines.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Work on at most N photos in this run.")] = None,
-    flat: Annotated[bool, typer.Option("--flat", help="Put all outputs into one folder.")] = False,
-    suffix: Annotated[str, typer.Option(metavar="TEXT", help="Put before the ending of outputs: _colored.")] = "",
-    redo: Annotated[
-        Redo | None, typer.Option(help="stale: photos made with another model or other settings are made anew.")
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try photos again that failed for good in an earlier run.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make all anew, and replace whatever has their names.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be done.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on with photos that come into the folders later.")] = False,
-    ledger: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Record of what is done; by default in the output folder.")
-    ] = None,
-    report: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Report, .jsonl, .csv or none; by default in the output folder."),
-    ] = None,
-    progress: Annotated[
-        ProgressStyle, typer.Option(help="rich: a bar. plain: lines. json: records on standard output.")
-    ] = ProgressStyle.AUTO,
-    timeout: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Give up a photo, or a page, after so long.")
-    ] = 600,
-    jobs: Annotated[int, typer.Option(min=0, help="Photos worked on at once; 0: one per core, at most 4.")] = 0,
+    format_: FormatChoice = None,
+    depth: DepthChoice = Depth.SAME,
+    chroma: ChromaChoice = Sampling.HALF,
+    chroma_quality: ChromaQuality = 92,
+    color_input: ColorInputChoice = ColorInput.SKIP,
+    label: LabelOption = LabelChoice.XMP,
+    include: Include = None,
+    exclude: Exclude = None,
+    from_file: FromFile = None,
+    null: Null = False,
+    limit: Limit = None,
+    flat: Flat = False,
+    suffix: Suffix = "",
+    redo: RedoChoice = None,
+    retry_failed: RetryFailed = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    watch: Watch = False,
+    ledger: Ledger = None,
+    report: Report = None,
+    progress: ProgressChoice = ProgressStyle.AUTO,
+    timeout: Timeout = 600,
+    jobs: Jobs = 0,
     max_pixels: MaxPixels = 300_000_000,
-    max_pages: Annotated[int, typer.Option(min=1, help="Refuse TIFFs with more pages than this.")] = 1_000,
-    max_memory: Annotated[
-        int, typer.Option(min=0, metavar="MB", help="Memory that may be used; 0: four fifths of the computer's.")
-    ] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed or was left out.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print a line for every photo.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where inside bwcolor an error came from.")] = False,
+    max_pages: MaxPages = 1_000,
+    max_memory: MaxMemory = 0,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
     """Colorize folders of black-and-white photos, or single ones. This is the main job."""
     with errors_as_sentences("run the same command again to go on; what is done is skipped", debug):

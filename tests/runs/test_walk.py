@@ -172,7 +172,7 @@ def test_what_is_wrong_with_a_list_is_told_name_by_name(photos: Path, tmp_path: 
     assert all(left.failed for left in result.left_out)
     outside, missing = (
         f"is on the list, but not below {photos}",
-        f"is on the list, and does not exist; paths start at {root}",
+        f"is on the list, and does not exist; paths start at {photos}",
     )
     linked, kind = "is reached through a link, and links are not followed", "not a kind of photo that can be read"
     ours = "is on the list, and lies in the output folder"

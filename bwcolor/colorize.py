@@ -23,7 +23,7 @@ from bwcolor.options import ColorizeOptions
 from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_picture
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, COLOUR, COPIED, EXISTS, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint
 from bwcolor.session import Model
 
@@ -143,9 +143,13 @@ def _existing(job: Job, scan: Scan, model: Model, options: ColorizeOptions) -> O
     if found is None or found.source_sha256 != source.sha256:
         return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
     settings = options.as_json() if found.settings == options.in_words() else OTHER_SETTINGS
+    reason = ADOPTED
+    if found.model_sha256 != model.sha256 or settings == OTHER_SETTINGS:
+        other = "other settings" if found.model_sha256 == model.sha256 else f"model {found.model}"
+        reason = ADOPTED_STALE.format(other)
     made_by = Making(found.model_sha256, found.model, settings)
     output = fingerprint(job.target, read=True)
-    return Outcome(job, "skipped", ADOPTED, path=job.target, input=source, output=output, made_by=made_by)
+    return Outcome(job, "skipped", reason, path=job.target, input=source, output=output, made_by=made_by, adopted=True)
 
 
 def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
@@ -178,7 +182,7 @@ def _left_alone(job: Job, scan: Scan, source: Fingerprint, options: ColorizeOpti
     if not may_replace and os.path.lexists(target):
         there = fingerprint(target, read=True)
         if there.sha256 == source.sha256:
-            return Outcome(job, "skipped", ADOPTED, path=target, input=source, output=there)
+            return Outcome(job, "skipped", ADOPTED, path=target, input=source, output=there, adopted=True)
         return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
     with committed(target, may_replace, scan.times, _mode(scan)) as out:
         out.write(scan.read())

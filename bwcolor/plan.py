@@ -152,7 +152,7 @@ def _nothing_found(plan: Plan) -> str:
     if plan.unwanted:
         words += f" {plan.unwanted} photos were not chosen (--include, --exclude)."
     if plan.left_out:
-        words += f" Left out: {plan.left_out[0].path.name} {plan.left_out[0].reason}"
+        words += f" Left out: {plan.left_out[0].path} {plan.left_out[0].reason}"
         words += f", and {len(plan.left_out) - 1} more." if len(plan.left_out) > 1 else ""
     return words
 

@@ -9,6 +9,7 @@ from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, State
 
 EXISTS = "a file of this name exists that no record knows; --overwrite replaces it"
 ADOPTED = "done already, as its label says"
+ADOPTED_STALE = "made with {}, as its label says; --overwrite replaces it"
 COLOUR = "in colour already; --color-input recolor colorizes them anew, copy copies them"
 COPIED = "in colour already: copied as they are"
 
@@ -17,7 +18,8 @@ COPIED = "in colour already: copied as they are"
 class Outcome:
     """One photo's end. reason: why it was skipped or failed. notes: what its output lacks. unexpected: whether a
     skipped photo is worth a line of its own. lasting: whether a failure will come again as long as photo, model and
-    settings stay the same. path: the file that was written or found. input, output: their fingerprints, as far as
+    settings stay the same. adopted: whether an output without a record was taken over by its label. path: the
+    file that was written or found. input, output: their fingerprints, as far as
     anybody looked. made_by: the model that coloured it and the settings, where one did."""
 
     job: Job
@@ -27,6 +29,7 @@ class Outcome:
     seconds: float = 0.0
     unexpected: bool = False
     lasting: bool = False
+    adopted: bool = False
     path: Path | None = None
     input: Fingerprint = NO_FILE
     output: Fingerprint = NO_FILE

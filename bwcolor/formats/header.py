@@ -40,6 +40,7 @@ NO_HEIC = 'HEIC needs the extra package pillow-heif: pip install "bwcolor[heic]"
 
 # Sizes are checked against options.max_pixels before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what it warns of is said by our own line, with the file's name
 
 

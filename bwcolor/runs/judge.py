@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bwcolor.options import ColorInput
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, COLOUR, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fingerprint
 
 DONE = "done already"
@@ -79,7 +79,8 @@ def _of_done(job: Job, record: Record, making: Making, policy: Policy) -> Job | 
     copied = not record.making.model and policy.color_input == "recolor"
     if job.replace is None or ((stale or copied) and policy.redo_stale):
         return job
-    reason = COPIED_BEFORE if copied else STALE.format(stale) if stale else DONE
+    words = ADOPTED_STALE if record.reason == ADOPTED else STALE
+    reason = COPIED_BEFORE if copied else words.format(stale) if stale else DONE
     return Outcome(job, "skipped", reason, input=record.input, output=record.output, path=job.replace)
 
 
@@ -124,8 +125,7 @@ def _has_bytes_of(known: Fingerprint, path: Path) -> bool:
 def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
     """What the ledger is to keep of a photo's end; None for what teaches nothing."""
     job = outcome.job
-    adopted = outcome.state == "skipped" and outcome.reason == ADOPTED
-    if outcome.state == "skipped" and outcome.reason not in (ADOPTED, COLOUR):
+    if outcome.state == "skipped" and not outcome.adopted and outcome.reason != COLOUR:
         return None
     source, path, output = outcome.input, outcome.path or job.target, outcome.output
     before = ledger.find(job.target)
@@ -133,8 +133,9 @@ def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
         path, output = before.path, before.output  # an earlier one may lie there still
     if source == NO_FILE:  # whoever looked at it died
         source = fingerprint(job.source)
+    reason = ADOPTED if outcome.adopted else outcome.reason
     made_by = outcome.made_by or (making if outcome.state == "failed" else Making("", "", ""))
     return Record(
         job.target, path, job.name, root_of(job), source, output, made_by,
-        "done" if adopted else outcome.state, outcome.reason, outcome.lasting, outcome.seconds,
+        "done" if outcome.adopted else outcome.state, reason, outcome.lasting, outcome.seconds,
     )  # fmt: skip

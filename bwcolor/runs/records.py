@@ -97,7 +97,6 @@ def opened_records(path: Path | None) -> Iterator[Records | None]:
     with _told(path):
         if not _may_be_replaced(path):
             raise UsageError(f"--report {path}: exists, and is no report of bwcolor. Choose another name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "w", encoding="utf-8", newline="", opener=_no_link)  # noqa: SIM115 - closed below
     try:
         with _told(path):

@@ -17,7 +17,7 @@ from bwcolor.errors import BwcolorError, FolderError
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job, Plan
 from bwcolor.progress import RunView
-from bwcolor.report import EXISTS, Outcome
+from bwcolor.report import Outcome
 from bwcolor.runs.estimate import needs
 from bwcolor.runs.judge import Policy, judged, recorded
 from bwcolor.runs.ledger import Ledger, Making, State
@@ -30,6 +30,7 @@ from bwcolor.walk import OWN_FOLDER
 LOCK = "lock"
 STATES: tuple[State, ...] = ("done", "skipped", "failed")
 THROUGH_LINK = "{} is a link, and nothing is written through links; remove it, or choose another --out"
+UNKNOWN = "a file of this name is there without a record; the run looks whether its label names this photo"
 LIMITED = "left for another run (--limit)"
 
 
@@ -169,7 +170,7 @@ def foreseen(plan: Plan, making: Making, policy: Policy, path: Path | None) -> I
         for job, verdict in verdicts(plan, ledger, making, policy):
             kept = isinstance(verdict, Job) and not policy.overwrite and verdict.replace is None
             if kept and os.path.lexists(job.target):
-                verdict = Outcome(job, "skipped", EXISTS)
+                verdict = Outcome(job, "skipped", UNKNOWN)
             yield job, verdict
 
 

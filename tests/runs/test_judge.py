@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bwcolor.colorize import making
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, COLOUR, COPIED, EXISTS, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, Outcome
 from bwcolor.runs.judge import (
     COPIED_BEFORE,
     DONE,
@@ -152,6 +152,8 @@ class Case:
 CASES = (
     Case("done", DONE),
     Case("done, taken over by its label", DONE, {"reason": ADOPTED}),
+    Case("taken over by its label, another model", ADOPTED_STALE.format("model default 1"),
+         {"reason": ADOPTED, "making": OTHER_MODEL}),
     Case("taken over by its label, stale", TAKEN_OVER, {"reason": ADOPTED, "making": OTHER_MODEL}, policy=STALE_POLICY),
     Case("taken over by its label, the photo changed", TAKEN_OVER, {"reason": ADOPTED}, input=changed),
     Case("the output was deleted", None, output=gone),
@@ -365,7 +367,7 @@ def test_what_is_kept_of_each_end(place: Place) -> None:
     assert done is not None
     assert (done.state, done.making, done.target, done.path) == ("done", NOW, place.output, place.output)
     assert done.output == fingerprint(place.output, read=True)
-    adopted = ended(place, state="skipped", reason=ADOPTED)
+    adopted = ended(place, state="skipped", reason=ADOPTED, adopted=True)
     assert adopted is not None
     assert adopted.state == "done", "the next run need not look into it again"
     copied = ended(place, notes=(COPIED,), made_by=None)

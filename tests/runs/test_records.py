@@ -62,7 +62,7 @@ def called(name: str) -> Outcome:
 def test_a_photo_as_a_line(tmp_path: Path) -> None:
     failed = replace(DONE, state="failed", reason="is damaged", made_by=None)
     content = written(
-        tmp_path / "deep" / "r.jsonl", photo_record(DONE), photo_record(failed),
+        tmp_path / "r.jsonl", photo_record(DONE), photo_record(failed),
         left_out_record(LeftOut(Path("/in/x.psd"), "can't be read yet")),
         left_out_record(LeftOut(Path("/in/locked"), "can't be listed", failed=True)), {"record": "run", "done": 1},
     )  # fmt: skip

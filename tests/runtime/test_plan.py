@@ -309,7 +309,7 @@ def test_a_folder_of_links_names_one(photos: Path, tmp_path: Path) -> None:
     tree(tmp_path / "elsewhere", "b.jpg")
     photos.mkdir(exist_ok=True)
     (photos / "link.jpg").symlink_to(tmp_path / "elsewhere" / "b.jpg")
-    with pytest.raises(NoPhotosError, match=r"Left out: link\.jpg is a link"):
+    with pytest.raises(NoPhotosError, match=r"Left out: .*link\.jpg is a link"):
         find_jobs(photos, None)
 
 

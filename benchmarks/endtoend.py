@@ -21,6 +21,7 @@ from pathlib import Path
 
 from memory import make_photo
 
+os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1"))  # one thread each, as bwcolor has
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 4000, 3000  # px
 KINDS = {"jpeg": (".jpg", 8), "tiff16": (".tif", 16)}
@@ -63,7 +64,8 @@ def run(way: str, photos: Path, work: Path) -> Cost:
     out = work / "out"
     shutil.rmtree(out, ignore_errors=True)
     started = time.monotonic()
-    child = subprocess.Popen(command(way, photos, out), stdout=subprocess.DEVNULL)
+    every = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())} if way.startswith("ddcolor") else None
+    child = subprocess.Popen(command(way, photos, out), stdout=subprocess.DEVNULL, env=every)
     _, status, usage = os.wait4(child.pid, 0)
     if os.waitstatus_to_exitcode(status):
         raise SystemExit(f"{way} failed on {photos}")

@@ -38,6 +38,9 @@ DEATHS = 3  # of the worker in a row without any photo in work, after which it i
 MEMORY = re.compile(r"(not enough|insufficient|out of) memory|bad_alloc", re.IGNORECASE)
 DOCTOR = "`bwcolor doctor` looks for the cause."
 
+# Photos share the cores: numpy's libraries must not use all of them for each small product, and wait for one another.
+ONE_THREAD_EACH = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+
 Kind = Literal["look", "colorize"]
 Result = Outcome | Header | str
 
@@ -300,7 +303,7 @@ class Supervisor:
         self._answers, self._orders = SimpleQueue(), SimpleQueue()
         try:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **ONE_THREAD_EACH},
                 start_new_session=os.name != "nt",  # Ctrl-C reaches the parent alone
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )  # fmt: skip

@@ -299,11 +299,11 @@ def test_nothing_is_left_of_a_supervisor(tiny_model: Path, tmp_path: Path) -> No
     assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
 
 
-def test_numpys_libraries_get_one_thread_in_the_worker(tmp_path: Path) -> None:
+def test_numpys_libraries_get_one_thread_in_the_worker(tiny_model: Path, tmp_path: Path) -> None:
     """With one for each core they take three times the processor time, since the photos share the cores."""
     told = tmp_path / "told"
     code = f"import os; open({str(told)!r}, 'w').write(os.environ['OPENBLAS_NUM_THREADS'])"
     command = (sys.executable, "-c", code)
-    with Supervisor(Setup("", "cpu", ColorizeOptions()), 10, command) as worker, pytest.raises(DeviceError):
+    with supervisor(tiny_model, command=command) as worker, pytest.raises(DeviceError):
         worker.ready()
     assert told.read_text() == "1"

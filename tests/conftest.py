@@ -1,6 +1,7 @@
 """Fixtures that the tests of several folders share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ from tiny_model import write_tiny
 
 # Tests run in one process a core; more threads in each would only wait for one another. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Whoever starts the tests in the background, or with nohup, has these ignored, and all processes that tests start
+# inherit that: what is tested is how they end.
+for _name in ("SIGINT", "SIGHUP"):
+    _number = getattr(signal, _name, None)
+    if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from bwcolor import __version__
 from bwcolor.budget import PixelBudget
 from bwcolor.chroma import predict
 from bwcolor.commit import committed
-from bwcolor.embed import xmp_of
+from bwcolor.embed import label_in
 from bwcolor.errors import ModelError, PassingError, PhotoError
 from bwcolor.formats.known import output_format
-from bwcolor.formats.xmp import Label, read_label
+from bwcolor.formats.xmp import Label
 from bwcolor.mark import marked
 from bwcolor.metadata import has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
@@ -24,7 +24,7 @@ from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_pi
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
 from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, Outcome
-from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint
+from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint, making
 from bwcolor.session import Model
 
 REMADE = "made anew, because the photo has changed since"
@@ -106,11 +106,6 @@ def _must_be_replaceable(job: Job, options: ColorizeOptions) -> None:
         raise PassingError("its output was changed by somebody while the run went on; --overwrite replaces it")
 
 
-def making(model: Model, options: ColorizeOptions) -> Making:
-    """What outputs depend on besides their photos."""
-    return Making(model.sha256, model.label, options.as_json())
-
-
 def _done(job: Job, scan: Scan, source: Fingerprint, path: Path, out: BinaryIO, notes: tuple[str, ...]) -> Outcome:
     """The outcome of a photo whose output is complete and has no name yet; PhotoError when the photo has changed."""
     out.flush()
@@ -118,8 +113,6 @@ def _done(job: Job, scan: Scan, source: Fingerprint, path: Path, out: BinaryIO, 
     sha256 = hashlib.file_digest(cast(io.BytesIO, out), "sha256").hexdigest()
     size = out.seek(0, os.SEEK_END)
     scan.must_be_unchanged()
-    if os.fstat(scan.file.fileno()).st_size != source.size:
-        raise PassingError("was changed while it was read; run the same command again")
     written = Fingerprint(size, scan.times[1], sha256)
     return Outcome(job, "done", notes=notes, path=path, input=source, output=written)
 
@@ -133,7 +126,7 @@ def _in_place(outcome: Outcome) -> Outcome:
 
 def input_of(scan: Scan) -> Fingerprint:
     """The photo's fingerprint, all of it read."""
-    return Fingerprint(os.fstat(scan.file.fileno()).st_size, scan.times[1], scan.sha256())
+    return Fingerprint(scan.size, scan.times[1], scan.sha256())
 
 
 def _existing(job: Job, scan: Scan, model: Model, options: ColorizeOptions) -> Outcome:
@@ -143,11 +136,9 @@ def _existing(job: Job, scan: Scan, model: Model, options: ColorizeOptions) -> O
     if found is None or found.source_sha256 != source.sha256:
         return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
     settings = options.as_json() if found.settings == options.in_words() else OTHER_SETTINGS
-    reason = ADOPTED
-    if found.model_sha256 != model.sha256 or settings == OTHER_SETTINGS:
-        other = "other settings" if found.model_sha256 == model.sha256 else f"model {found.model}"
-        reason = ADOPTED_STALE.format(other)
     made_by = Making(found.model_sha256, found.model, settings)
+    stale = made_by.differs_from(making(model, options))
+    reason = ADOPTED_STALE.format(stale) if stale else ADOPTED
     output = fingerprint(job.target, read=True)
     return Outcome(job, "skipped", reason, path=job.target, input=source, output=output, made_by=made_by, adopted=True)
 
@@ -157,8 +148,7 @@ def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
         return None
     try:
         with open_scan(output, options.max_pixels) as made:
-            packets = [xmp_of(page) for page in read_metadata(made)]
-            return next((label for packet in packets if packet and (label := read_label(packet))), None)
+            return label_in(read_metadata(made))
     except Exception:  # somebody's file, in whatever state; parsers raise whatever they like on it
         return None
 

@@ -116,7 +116,7 @@ def colorize(
         from bwcolor.plan import find_jobs, settle
         from bwcolor.progress import RunView
         from bwcolor.runs.judge import Policy
-        from bwcolor.runs.ledger import Making
+        from bwcolor.runs.ledger import making
         from bwcolor.runs.messages import Setup
         from bwcolor.runs.records import on_stdout, opened_records, report_path
         from bwcolor.runs.run import Run, opened_ledger, stoppable
@@ -139,7 +139,7 @@ def colorize(
             raise UsageError("-0 says how names in a list end; name the list with --from-file.")
         setup = Setup(model, device, options, max_memory * 1_000_000, debug)
         with Supervisor(setup, timeout) as worker, stoppable(worker):
-            look = remembered(worker.look)
+            look = remembered(worker.look) if watch else worker.look
 
             def find() -> "Plan":
                 plan = find_jobs(photos, out, overwrite, choice, naming, may_be_empty=watch)
@@ -148,7 +148,7 @@ def colorize(
             plan = find()
             ready = worker.ready()
             if dry_run:
-                _print_plan(plan, Making(ready.sha256, ready.label, options.as_json()), options.jobs, policy, ledger)
+                _print_plan(plan, making(ready, options), options.jobs, policy, ledger)
                 return
             run = Run(worker, ready, options, policy)
             view = RunView(0, plan.root, verbose - quiet, STYLES[progress])

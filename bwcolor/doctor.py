@@ -35,7 +35,6 @@ CUDA_LINE = 'pip install "bwcolor[cuda]" (or ".[cuda]" in the folder of bwcolor\
 AGAIN = "install bwcolor again, as at first, with pip's --force-reinstall"
 MODEL = "default"
 RUNS = 7  # of which the median is told
-GRAY = 1.0  # colourfulness below which a picture looks gray; a usual photo has about 40
 MIN_PYTHON = (3, 11)
 STEPS = {True: "mend what is NOT under packages first", False: "report it, with these lines"}
 
@@ -252,7 +251,7 @@ def _run_on(device: str) -> Finding:
         started = time.perf_counter()
         model = load_chosen(lambda where: choose(entry, where), device)
         opened = time.perf_counter() - started
-        colours = try_out(model).colourfulness
+        trial = try_out(model)
         side = model.spec.network_size
         fed = network_input(np.linspace(0, 1, side * side, dtype=np.float32).reshape(1, side, side), model.spec)
         median = statistics.median(_seconds(lambda: model.run(fed)) for _ in range(RUNS))
@@ -262,14 +261,14 @@ def _run_on(device: str) -> Finding:
     except ImportError as error:
         return Finding("devices", device, "bad", f"can't be tried ({error})", STEPS[True], facts, code)
     facts = {
-        "ran": colours > GRAY, "model": model.label, "opened_seconds": round(opened, 4), "side": side,
-        "median_seconds": round(median, 6), "runs": RUNS, "colourfulness": round(colours, 2),
+        "ran": trial.has_colour, "model": model.label, "opened_seconds": round(opened, 4), "side": side,
+        "median_seconds": round(median, 6), "runs": RUNS, "colourfulness": round(trial.colourfulness, 2),
     }  # fmt: skip
     words = (
         f"{model.spec.name} {model.spec.version} {model.spec.precision} opened in {opened:.2f} s; a picture of"
-        f" {side} x {side} px in {1000 * median:.1f} ms (median of {RUNS}); colourfulness {colours:.1f}"
+        f" {side} x {side} px in {1000 * median:.1f} ms (median of {RUNS}); colourfulness {trial.colourfulness:.1f}"
     )
-    if colours > GRAY:
+    if trial.has_colour:
         return Finding("devices", device, "ok", words, facts=facts)
     code = code and ModelError.exit_code
     return Finding("devices", device, "bad", f"{words}: hardly any colour", AGAIN, facts, code)

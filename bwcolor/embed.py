@@ -15,6 +15,7 @@ from bwcolor.formats.jpeg import APP0, APP1, APP2, APP13, COM
 from bwcolor.formats.photoshop import IPTC, iptc_block, resources_in, without
 from bwcolor.formats.png import chunk_of
 from bwcolor.formats.tifftags import Tag
+from bwcolor.formats.xmp import Label, read_label
 from bwcolor.metadata import (
     BYTE,
     EXIF_START,
@@ -95,6 +96,12 @@ def _resolution_tags(dpi: tuple[float, float]) -> list[Tag]:
 def xmp_of(metadata: Metadata) -> bytes | None:
     """Its XMP packet, wherever it is."""
     return _part(metadata, XMP_TAG, metadata.xmp)
+
+
+def label_in(pages: Sequence[Metadata]) -> Label | None:
+    """What the first page with a label of ours says; pages that were in colour already have none."""
+    packets = [xmp_of(page) for page in pages]
+    return next((label for packet in packets if packet and (label := read_label(packet))), None)
 
 
 def _part(metadata: Metadata, code: int, other: bytes | None) -> bytes | None:

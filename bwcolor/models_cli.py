@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bwcolor.spec import ModelSpec, Range
     from bwcolor.zoo import Entry, Trial
 
-GRAY = 1.0  # colourfulness below which an outcome looks gray; a usual photo has about 40
 NOTHING_SAID = "not stated"
 
 models = typer.Typer(
@@ -266,7 +265,7 @@ def _measured(file: "ModelFile") -> list[tuple[str, str]]:
 def _trial(trial: "Trial") -> str:
     scale = "gray has 0, a usual photo 40"
     text = f"a test picture took {trial.seconds:.2f} s, colourfulness {trial.colourfulness:.1f} ({scale})"
-    return text if trial.colourfulness > GRAY else f"{text}: hardly any colour; is its output range right?"
+    return text if trial.has_colour else f"{text}: hardly any colour; is its output range right?"
 
 
 def _say(text: str) -> None:

@@ -44,12 +44,13 @@ class Photo:
 class Scan:
     """An open file with one picture or, in a TIFF, several pages.
 
-    file: the open file. times: of last access and change, ns.
+    file: the open file. times, size: of last access and change, ns, and bytes, when it was opened.
     """
 
     header: Header
     file: BinaryIO
     times: tuple[int, int]
+    size: int
 
     def photo(self, page: int = 0) -> Photo:
         """Decodes a page; raises PhotoError when it is damaged or of a kind that can't be decoded."""
@@ -72,7 +73,8 @@ class Scan:
 
     def must_be_unchanged(self) -> None:
         """Raises PhotoError when the file was changed since it was opened: what was read may be of two minds."""
-        if os.fstat(self.file.fileno()).st_mtime_ns != self.times[1]:
+        now = os.fstat(self.file.fileno())
+        if (now.st_mtime_ns, now.st_size) != (self.times[1], self.size):
             raise PassingError("was changed while it was read; run the same command again")
 
     def sha256(self) -> str:
@@ -106,7 +108,7 @@ def open_scan(path: Path, max_pixels: int) -> Iterator[Scan]:
             raise
         except Exception as error:  # parsers raise whatever they like on damaged data
             raise PhotoError(reason(error)) from error
-        yield Scan(header, file, (stat.st_atime_ns, stat.st_mtime_ns))
+        yield Scan(header, file, (stat.st_atime_ns, stat.st_mtime_ns), stat.st_size)
 
 
 def check(header: Header, max_pixels: int) -> None:

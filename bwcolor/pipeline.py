@@ -1,7 +1,6 @@
 """Many photos at once, in threads of this process; one bad photo never stops the others."""
 
 import itertools
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,7 +46,6 @@ def in_threads(
     cv2.setNumThreads(1)  # the photos share the cores; each one's own loops must not
     # What a damaged file makes a codec print is said by our own line, with the file's name.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     remaining, next_one, wanted = iter(items), threading.Lock(), threading.Event()
     wanted.set()
     ended: SimpleQueue[tuple[Result] | _Raised | None] = SimpleQueue()  # None when a thread ends

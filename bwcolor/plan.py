@@ -157,7 +157,7 @@ def _nothing_found(plan: Plan) -> str:
     return words
 
 
-Look = tuple[Job, Header | str]  # a job with what its photo's header says, or why that can't be read
+Looked = tuple[Job, Header | str]  # a job with what its photo's header says, or why that can't be read
 
 
 def look(job: Job) -> Header | str:
@@ -170,7 +170,7 @@ def look(job: Job) -> Header | str:
         return str(error)
 
 
-def settle(plan: Plan, options: ColorizeOptions, looks: Iterable[Look] | None = None) -> Plan:
+def settle(plan: Plan, options: ColorizeOptions, looks: Iterable[Looked] | None = None) -> Plan:
     """Decides by each photo's header what it is written as and how that is called; what is too large is left out.
 
     looks: the headers, in any order; by default they are read here. An output of another format gets a second ending

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags
 
-from bwcolor.embed import exif_of, image_resources_of, resolutions, xmp_of
+from bwcolor.embed import exif_of, image_resources_of, label_in, resolutions, xmp_of
 from bwcolor.errors import PhotoError
 from bwcolor.formats import xmp as packets
 from bwcolor.formats.decoders import Pixels
@@ -148,8 +148,7 @@ def _check_times(made: Scan, original: Scan) -> Check:
 
 
 def _check_label(made: Scan, ours: list[Metadata], original: Scan | None, wanted: bool) -> Check:
-    found = [xmp_of(page) for page in ours]  # pages that were in colour already have none
-    label = next((label for packet in found if packet and (label := packets.read_label(packet))), None)
+    label = label_in(ours)
     if label is None:
         if made.header.format in NO_LABEL:
             return Check("label", None, f"none: {made.header.format.upper()} has no place for it")

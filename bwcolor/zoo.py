@@ -45,6 +45,7 @@ NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # names that Windows keeps for itself
 SUFFIX = ".onnx"
 LEFTOVER_AGE = 3600  # seconds without a write: longer than any disk takes
+GRAY = 1.0  # colourfulness below which a picture looks gray; a usual photo has about 40
 TRIAL_SIZE = 480, 640  # px, height and width of the picture that a model is tried on
 
 Origin = Literal["bundled", "added", "file"]
@@ -261,6 +262,11 @@ class Trial:
 
     seconds: float
     colourfulness: float
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether the outcome does not look gray."""
+        return self.colourfulness > GRAY
 
 
 def try_out(model: OnnxModel) -> Trial:

@@ -91,7 +91,7 @@ def test_text_and_json_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     cpu = report["findings"]["devices"]["cpu"]["facts"]
     assert cpu["ran"]
     assert 0 < cpu["median_seconds"] < 10
-    assert cpu["colourfulness"] > doctor.GRAY
+    assert cpu["colourfulness"] > zoo.GRAY
     assert report["findings"]["formats"]["written"]["facts"]["formats"] == [
         "jpeg",
         "png",

@@ -40,7 +40,7 @@ def judged(job: Job, ledger: Ledger, making: Making, policy: Policy) -> Job | Ou
 
     making: what outputs would be made with now.
     """
-    record = None if policy.overwrite else ledger.find(job.target)
+    before = record = None if policy.overwrite else ledger.find(job.target)
     if record is None:
         return job
     path = ledger.out / record.path
@@ -59,7 +59,7 @@ def judged(job: Job, ledger: Ledger, making: Making, policy: Policy) -> Job | Ou
             return Outcome(job, "failed", OTHER_PHOTO.format(made_from))
         record = replace(record, source=job.name, root=root_of(job))
     known = replace(record, output=output or record.output, input=input_ or record.input)
-    if known != ledger.find(job.target):
+    if known != before:
         ledger.write(known)
     job = replace(job, replace=path, replaced=(there.size, there.mtime_ns), changed=input_ is None) if exists else job
     verdict = job if input_ is None else JUDGES[record.state](job, known, making, policy)
@@ -101,9 +101,7 @@ JUDGES = {"done": _of_done, "skipped": _of_skipped, "failed": _of_failed}
 
 def _stale(then: Making, now: Making) -> str:
     """What differs between then and now, in words; empty where nothing does, or neither mattered."""
-    if not then.model or (then.model == now.model and then.settings == now.settings):
-        return ""
-    return f"model {then.label}" if then.model != now.model else "other settings"
+    return then.differs_from(now) if then.model else ""
 
 
 def _same(known: Fingerprint, now: Fingerprint, path: Path) -> Fingerprint | None:

@@ -13,10 +13,11 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from bwcolor import __version__
 from bwcolor.errors import BusyError, FolderError
+from bwcolor.options import ColorizeOptions
 from bwcolor.runs.places import on_network
 from bwcolor.walk import OWN_FOLDER
 
@@ -50,6 +51,27 @@ class Making:
     model: str
     label: str
     settings: str
+
+    def differs_from(self, now: "Making") -> str:
+        """What, in words; empty where nothing does."""
+        if self.model != now.model:
+            return f"model {self.label}"
+        return "other settings" if self.settings != now.settings else ""
+
+
+class Maker(Protocol):
+    """A model, or what is told of one."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+def making(maker: Maker, options: ColorizeOptions) -> Making:
+    """What outputs depend on besides their photos."""
+    return Making(maker.sha256, maker.label, options.as_json())
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from bwcolor.progress import RunView
 from bwcolor.report import Outcome
 from bwcolor.runs.estimate import needs
 from bwcolor.runs.judge import Policy, judged, recorded
-from bwcolor.runs.ledger import Ledger, Making, State
+from bwcolor.runs.ledger import Ledger, Making, State, making
 from bwcolor.runs.messages import Ready
 from bwcolor.runs.places import held
 from bwcolor.runs.records import Records, left_out_record, now, photo_record
@@ -40,7 +40,7 @@ class Run:
     def __init__(self, worker: Supervisor, ready: Ready, options: ColorizeOptions, policy: Policy) -> None:
         self._worker, self._ready, self._policy = worker, ready, policy
         self._options = options
-        self._making = Making(ready.sha256, ready.label, options.as_json())
+        self._making = making(ready, options)
         self.ledger: Ledger | None = None
         self._view: RunView | None = None
         self._records: list[Records] = []

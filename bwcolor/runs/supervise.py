@@ -197,7 +197,7 @@ class Supervisor:
             elif isinstance(answer, _Gone) or answer is None:
                 yield from self._bury(answer is None, kind, again, alone)
             elif isinstance(answer, Broken):
-                yield from _named(self._kill())
+                yield from _ends([flight for flight in self._kill() if _has_its_name(flight)])
                 raise answer.error
             else:
                 self._take(answer)
@@ -267,10 +267,11 @@ class Supervisor:
         now = self._clock.now()
         lone = self._lone in self._flights
         flights = self._kill()
-        yield from _named(flights)
+        named = [flight for flight in flights if _has_its_name(flight)]
+        yield from _ends(named)
         if self._stops:
             return
-        flights = [flight for flight in flights if not _has_its_name(flight)]
+        flights = [flight for flight in flights if flight not in named]
         begun = [flight.task.job for flight in flights if flight.begun]
         lost = [flight.task.job for flight in flights if late and now >= flight.since + self._timeout]
         again.extendleft(reversed([flight.task.job for flight in flights if not flight.begun]))
@@ -366,11 +367,10 @@ def _failed(job: Job, reason: str, lasting: bool) -> Outcome:
     return Outcome(job, "failed", reason, lasting=lasting, input=fingerprint(job.source))
 
 
-def _named(flights: list[_Flight]) -> Iterator[tuple[Job, Outcome]]:
+def _ends(named: list[_Flight]) -> Iterator[tuple[Job, Outcome]]:
     """What is done although nobody said so."""
-    for flight in flights:
-        if _has_its_name(flight):
-            yield flight.task.job, cast(Outcome, flight.intent)
+    for flight in named:
+        yield flight.task.job, cast(Outcome, flight.intent)
 
 
 def _has_its_name(flight: _Flight) -> bool:

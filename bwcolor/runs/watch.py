@@ -7,14 +7,13 @@ from pathlib import Path
 
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.formats.known import Header
-from bwcolor.plan import Job, Plan
+from bwcolor.plan import Job, Looked, Plan
 
 PAUSE = 2.0  # seconds between two looks, at least
 CALM = 3.0  # times as long as a look takes is waited before the next
 SETTLED = 30.0  # seconds since its last change after which a photo is taken at first sight
 
 Look = tuple[int, int]  # bytes, and time of the last change in ns
-Looked = tuple[Job, Header | str]  # a job with what its photo's header says, or why that can't be read
 
 
 def arrivals(find: Callable[[], Plan], pause: Callable[[float], None], warn: Callable[[str], None]) -> Iterator[Plan]:

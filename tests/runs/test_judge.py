@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bwcolor.colorize import making
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job
 from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, Outcome
@@ -26,7 +25,7 @@ from bwcolor.runs.judge import (
     judged,
     recorded,
 )
-from bwcolor.runs.ledger import NO_FILE, Ledger, Making, Record, fingerprint
+from bwcolor.runs.ledger import NO_FILE, Ledger, Making, Record, fingerprint, making
 
 NOW = Making("a" * 64, "default 2", ColorizeOptions().as_json())
 OTHER_MODEL = Making("c" * 64, "default 1", NOW.settings)
@@ -408,6 +407,6 @@ def test_settings_that_change_no_output_make_nothing_stale() -> None:
         sha256, label = "a" * 64, "default 2"
 
     same = [ColorizeOptions(overwrite=True), ColorizeOptions(jobs=3), ColorizeOptions(max_pixels=7)]
-    assert {making(Model(), options) for options in same} == {NOW}  # type: ignore[arg-type]
+    assert {making(Model(), options) for options in same} == {NOW}
     others = [ColorizeOptions(label="none"), ColorizeOptions(chroma_quality=50), ColorizeOptions(eight_bit=True)]
-    assert NOW not in {making(Model(), options) for options in others}  # type: ignore[arg-type]
+    assert NOW not in {making(Model(), options) for options in others}

@@ -8,8 +8,8 @@ import pytest
 
 from bwcolor.errors import FolderError
 from bwcolor.formats.known import Header
-from bwcolor.plan import Job, Plan, find_jobs
-from bwcolor.runs.watch import PAUSE, SETTLED, Looked, arrivals, remembered
+from bwcolor.plan import Job, Looked, Plan, find_jobs
+from bwcolor.runs.watch import PAUSE, SETTLED, arrivals, remembered
 from bwcolor.walk import LeftOut
 
 START = 1_000_000_000.0  # seconds since 1970: when the watch begins

@@ -6,7 +6,8 @@ followed by scans of Cb and Cr that are taken from two gray files encoded for th
 """
 
 import io
-import re
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -31,7 +32,9 @@ DAMAGED = "not a picture that can be read, or damaged"
 JFIF_HEADER = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 NO_RESTARTS = b"\xff\xdd\x00\x04\x00\x00"
 PROGRESSIVE = frozenset({SOF2, 0xC6, 0xCA, 0xCE})  # frames whose scans refine each other
-AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # ITU-T T.81, B.1.1.2 and B.1.1.5
+# Which bytes behind 0xFF end a scan: not stuffed, no restart, no fill byte (ITU-T T.81, B.1.1.2 and B.1.1.5).
+ENDS_SCAN = np.isin(np.arange(256), [0x00, *range(RST0, RST7 + 1), 0xFF], invert=True)
+SCAN_PIECE = 1 << 12  # bytes searched first, then four times as many each
 MAX_PADDING = 1 << 16  # bytes between two segments that are passed over
 FIRST_READ = 1 << 18  # bytes in which most files have their frame header
 MOST_READ = 1 << 24  # bytes; with any less, four times as many are looked at
@@ -108,8 +111,16 @@ def _marker(source: bytes, position: int) -> int:
 
 def _scan_end(source: bytes, position: int) -> int:
     """Where the next marker stands that is neither a stuffed byte nor a restart; fill bytes may stand before it."""
-    found = AFTER_SCAN.search(source, position)
-    return found.start() if found else len(source)
+    length = SCAN_PIECE
+    while position < len(source) - 1:
+        piece = np.frombuffer(source, np.uint8, min(length, len(source) - position), position)
+        found = np.flatnonzero(piece[:-1] == 0xFF)
+        ends = found[ENDS_SCAN[piece[found + 1]]]
+        if len(ends):
+            return position + int(ends[0])
+        position += len(piece) - 1
+        length *= 4
+    return len(source)
 
 
 def is_complete(parts: Sequence[Segment]) -> bool:
@@ -270,10 +281,17 @@ def _scans(file: list[Segment], component: int) -> Iterator[bytes | memoryview]:
 
 def encode_gray(plane: NDArray[Any], table: list[int], progressive: bool) -> bytes:
     """A gray JPEG of an 8-bit plane (h, w), quantised with `table` (64 values)."""
-    out = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(plane))
-    image.save(out, "JPEG", qtables=[table], progressive=progressive)
-    return out.getvalue()
+    with _memory_file() as out:
+        image.save(out, "JPEG", qtables=[table], progressive=progressive)
+        out.seek(0)
+        return out.read()
+
+
+def _memory_file() -> BinaryIO:
+    """A file with a descriptor where the system has such ones in memory: Pillow holds Python's lock while it encodes
+    into anything else, and other photos wait."""
+    return os.fdopen(os.memfd_create("jpeg"), "w+b") if sys.platform == "linux" else io.BytesIO()
 
 
 class GrayEncoder:

@@ -6,16 +6,26 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 
-from bwcolor.machine import cores
+from bwcolor.machine import cores, memory
 
-MAX_JOBS = 4  # photos at once by default: more rarely pays and costs memory
-PIXELS_AT_ONCE = 60_000_000  # over all photos in work; a larger photo is worked on alone
+MAX_JOBS = 16  # photos at once by default: of gray JPEGs more than 5 hardly pay, of PNGs all do
+LEAST_PIXELS = 60_000_000  # over all photos in work, on any machine; a larger photo is worked on alone
+PIXELS_A_JOB = 15_000_000  # on machines with more cores, as memory allows
+BYTES_A_PIXEL = 31  # at most, of a PNG with 16 bits (benchmarks/memory.py)
+SHARE = 0.25  # of the memory, that photos in work may take together
 
 
 def threads_for(jobs: int) -> int:
     """Photos at once. jobs: as the user said; 0 for one a core that may be used, at most MAX_JOBS."""
     found = cores()
     return jobs or min(MAX_JOBS, found.usable, max(1, math.ceil(found.limit or MAX_JOBS)))
+
+
+def pixels_at_once(jobs: int) -> int:
+    """Over all photos in work. jobs: as of threads_for."""
+    found = memory()
+    room = min((size for size in (found.total, found.limit) if size), default=0)
+    return max(LEAST_PIXELS, min(PIXELS_A_JOB * threads_for(jobs), int(SHARE * room / BYTES_A_PIXEL)))
 
 
 class PixelBudget:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import cv2
 
-from bwcolor.budget import PIXELS_AT_ONCE, PixelBudget, threads_for
+from bwcolor.budget import PixelBudget, pixels_at_once, threads_for
 from bwcolor.colorize import colorize_photo
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job
@@ -25,7 +25,7 @@ def run(jobs: Iterable[Job], model: Model, options: ColorizeOptions) -> Iterator
 
     Only what ends the whole run is raised: FolderError (disk full) and bugs.
     """
-    budget = PixelBudget(PIXELS_AT_ONCE)
+    budget = PixelBudget(pixels_at_once(options.jobs))
     return in_threads(lambda job: colorize_photo(job, model, options, budget), jobs, options.jobs, budget)
 
 

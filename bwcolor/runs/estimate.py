@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bwcolor.budget import PIXELS_AT_ONCE, threads_for
+from bwcolor.budget import pixels_at_once, threads_for
 from bwcolor.formats.known import Format
 from bwcolor.plan import Job
 
@@ -58,7 +58,8 @@ def needs(photos: Sequence[Job], out: Path, threads: int) -> Needs:
     cores = min(threads_for(threads), threads_for(0))
     each = sorted((job.pixels // job.pages * one.memory for job, one in cost.items()), reverse=True)
     together = min(
-        sum(each[: threads_for(threads)]), PIXELS_AT_ONCE * max((one.memory for one in cost.values()), default=0)
+        sum(each[: threads_for(threads)]),
+        pixels_at_once(threads) * max((one.memory for one in cost.values()), default=0),
     )
     return Needs(
         photos=len(photos),

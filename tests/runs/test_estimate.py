@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from bwcolor.budget import PIXELS_AT_ONCE
+from bwcolor.budget import LEAST_PIXELS
 from bwcolor.formats.known import Format
 from bwcolor.machine import Cores
 from bwcolor.options import OutputFormat
@@ -60,10 +60,10 @@ def test_cores_share_the_work_and_add_up_in_memory() -> None:
 
 
 def test_large_photos_go_alone() -> None:
-    large = estimate(eight("tiff", 10 * PIXELS_AT_ONCE), 4)
-    assert large.memory == BASE + int(10 * PIXELS_AT_ONCE * COSTS["tiff"].memory)
-    many = estimate(eight("tiff", PIXELS_AT_ONCE - 1), 4)
-    assert many.memory <= BASE + int(PIXELS_AT_ONCE * COSTS["tiff"].memory)
+    large = estimate(eight("tiff", 10 * LEAST_PIXELS), 4)
+    assert large.memory == BASE + int(10 * LEAST_PIXELS * COSTS["tiff"].memory)
+    many = estimate(eight("tiff", LEAST_PIXELS - 1), 4)
+    assert many.memory <= BASE + int(LEAST_PIXELS * COSTS["tiff"].memory)
 
 
 def test_pages_are_worked_on_one_by_one() -> None:

@@ -142,7 +142,7 @@ def patch_process() -> None:
     elif WHOLE == "one-at-a-time":
         import bwcolor.budget
 
-        bwcolor.budget.PIXELS_AT_ONCE = 1
+        bwcolor.budget.pixels_at_once = lambda jobs: 1
     elif WHOLE == "model":
         import bwcolor.zoo
 

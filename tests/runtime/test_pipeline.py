@@ -267,7 +267,7 @@ def test_the_budget_is_given_back_after_an_error() -> None:
 
 
 def test_photos_in_work_stay_within_the_budget(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bwcolor.pipeline.PIXELS_AT_ONCE", 60 * 80)
+    monkeypatch.setattr("bwcolor.pipeline.pixels_at_once", lambda jobs: 60 * 80)
     at_once, most, lock = 0, 0, threading.Lock()
 
     def counting(batch: Array) -> Array:

@@ -15,7 +15,7 @@ from bwcolor.colorize_cli import colorize
 from bwcolor.doctor_cli import doctor
 from bwcolor.eval_cli import evaluate
 from bwcolor.models_cli import models
-from bwcolor.train_cli import export, train
+from bwcolor.train_cli import average, export, train
 from bwcolor.verify_cli import verify
 
 MAIN_COMMAND = "colorize"
@@ -76,4 +76,5 @@ app.command()(verify)
 app.command()(doctor)
 app.command()(train)
 app.command()(export)
+app.command()(average)
 app.add_typer(models, name="models")

@@ -163,6 +163,30 @@ def export(
         typer.echo(printable(f"{target}: {result.size / 1e6:.1f} MB, SHA-256 {result.sha256}"))
 
 
+def average(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Two or more, such as model.pt of runs that began with the same weights.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new checkpoint.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the new checkpoint if it exists.")] = False,
+) -> None:
+    """Make one checkpoint of the mean weights of several runs (needs the extra bwcolor[train])."""
+    with errors_as_sentences():
+        _need_training_packages()
+        from bwcolor_training.checkpoint import averaged, save_checkpoint
+
+        from bwcolor.printable import printable
+
+        if len(checkpoints) < 2:
+            raise UsageError("Name two checkpoints or more.")
+        if output.exists() and not overwrite:
+            raise UsageError(f"{output} exists; --overwrite replaces it.")
+        mean = averaged(checkpoints)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(mean, output)
+        typer.echo(printable(f"{output}: the mean of {len(checkpoints)}; bwcolor export and --init-from take it"))
+
+
 def _need_training_packages() -> None:
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, shrink
+from bwcolor_training.checkpoint import Checkpoint, averaged, load_checkpoint, load_weights, save_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
 from bwcolor_training.errors import TrainingInputError
 from torch import nn
+from typer.testing import CliRunner
+
+from bwcolor.cli import app
 
 
 def checkpoint(step: int = 5) -> Checkpoint:
@@ -172,3 +175,44 @@ def test_weights_of_another_network_are_refused_in_one_line(tmp_path: Path) -> N
     with pytest.raises(TrainingInputError, match=r"last\.pt.*another network") as caught:
         load_weights(nn.Conv2d(1, 4, 3), checkpoint().ema, tmp_path / "last.pt")
     assert "\n" not in str(caught.value)
+
+
+def test_the_mean_of_several_runs(tmp_path: Path) -> None:
+    paths = []
+    for step in (1, 2, 3):
+        paths.append(tmp_path / f"{step}.pt")
+        save_checkpoint(checkpoint(step), paths[-1])
+    mean = averaged(paths)
+    weights = [checkpoint(step).ema["0.weight"] for step in (1, 2, 3)]
+    assert torch.allclose(mean.ema["0.weight"].float(), (weights[0] + weights[1] + weights[2]) / 3, atol=1e-3)
+    assert not torch.allclose(weights[0], weights[1], atol=1e-2), "the runs differ"
+    assert mean.ema["0.weight"].dtype == torch.float16
+    assert mean.ema["1.num_batches_tracked"] == 1, "a count, not a weight"
+    assert (mean.step, mean.others, mean.network) == (1, None, {})
+
+
+def test_networks_that_differ_have_no_mean(tmp_path: Path) -> None:
+    save_checkpoint(checkpoint(), tmp_path / "a.pt")
+    other = checkpoint()
+    other.ema["0.weight"] = torch.zeros(3, 1, 3, 3)
+    save_checkpoint(other, tmp_path / "b.pt")
+    with pytest.raises(TrainingInputError, match=r"b\.pt: weights of another network than .*a\.pt"):
+        averaged([tmp_path / "a.pt", tmp_path / "b.pt"])
+
+
+def test_the_command_average(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("a.pt", "b.pt")]
+    for step, path in enumerate(paths):
+        save_checkpoint(checkpoint(step), Path(path))
+    target = tmp_path / "new" / "mean.pt"
+    command = ["average", *paths, "-o", str(target)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert torch.equal(load_checkpoint(target).ema["0.weight"], averaged(list(map(Path, paths))).ema["0.weight"])
+    again = CliRunner().invoke(app, command)
+    assert (again.exit_code, "--overwrite replaces it" in again.output) == (2, True)
+    assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
+    assert CliRunner().invoke(app, ["average", paths[0], "-o", str(tmp_path / "one.pt")]).exit_code == 2
+    missing = CliRunner().invoke(app, ["average", paths[0], "none.pt", "-o", str(tmp_path / "one.pt")])
+    assert (missing.exit_code, "none.pt: no such checkpoint" in missing.output) == (2, True)
+    assert not (tmp_path / "one.pt").exists()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,23 @@ def shrink(checkpoint: Checkpoint) -> Checkpoint:
     """The moving average alone, in fp16: small enough to publish, enough to start another run."""
     half = {name: t.half() if t.is_floating_point() else t for name, t in checkpoint.ema.items()}
     return dataclasses.replace(checkpoint, network={}, ema=half, others=None)
+
+
+def averaged(paths: Sequence[Path]) -> Checkpoint:
+    """One checkpoint, weights only, with the mean of several ones' moving averages; all else is the first one's.
+
+    Wortsman et al. 2022, "Model soups": runs that started from the same weights end in one basin, and the mean of what
+    they found generalises better than each. Runs with starts of their own have no mean that means anything. Raises
+    TrainingInputError when a file is no checkpoint, or one of another network.
+    """
+    found = [load_checkpoint(path) for path in paths]
+    first = found[0]
+    shapes = {name: weight.shape for name, weight in first.ema.items()}
+    for path, other in zip(paths, found, strict=True):
+        if {name: weight.shape for name, weight in other.ema.items()} != shapes:
+            raise TrainingInputError(f"{path}: weights of another network than {paths[0]}; they have no mean.")
+    mean = {
+        name: torch.stack([one.ema[name].float() for one in found]).mean(0) if weight.is_floating_point() else weight
+        for name, weight in first.ema.items()
+    }
+    return shrink(dataclasses.replace(first, ema=mean))

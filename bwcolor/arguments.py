@@ -71,7 +71,10 @@ class Redo(enum.StrEnum):
     STALE = "stale"
 
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; an explicit cuda never runs on the CPU.")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto, cpu, cuda, cuda:N, or cuda:0,1 for several GPUs; an explicit cuda never runs on the CPU."),
+]
 ModelName = Annotated[
     str,
     typer.Option(
@@ -81,6 +84,6 @@ ModelName = Annotated[
 ]  # fmt: skip
 Strength = Annotated[float, typer.Option(help="How much colour: 0 (gray) to 1 (as the model says).")]
 DetailChoice = Annotated[
-    Detail, typer.Option(help="fast: one pass over the photo. max: tiles add detail. auto: what measured best.")
+    Detail, typer.Option(help="fast: one look. auto: a second one tells how sure the colours are. max: tiles too.")
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]

@@ -12,7 +12,7 @@ import numpy as np
 
 from bwcolor import __version__
 from bwcolor.errors import FolderError, UsageError
-from bwcolor.evaluate import Evaluation
+from bwcolor.evaluate import Evaluation, calibration
 from bwcolor.metrics import HUES, Scores, summarize
 from bwcolor.session import Average, OnnxModel
 from bwcolor.sidecar import Measurement, card_content, card_path, is_ours
@@ -102,8 +102,9 @@ def write_json(path: Path, model: OnnxModel | Average, data: Path, measured: lis
 
 
 def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
-    """Means, colours over all photos (a*b* in squares of 10 units from -110 on), and the figures of each photo."""
-    results = measured.results
+    """Means, colours over all photos (a*b* in squares of 10 units from -110 on), what doubt says about errors, and the
+    figures of each photo."""
+    results, doubt = measured.results, calibration(measured.results)
     folder = Path(os.path.abspath(data))
 
     def mean(name: str) -> Any:
@@ -119,6 +120,7 @@ def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
         "hues_truth": dict(zip(HUES, mean("hues_truth"), strict=True)),
         "ab_histogram": mean("histogram"),
         "ab_histogram_truth": mean("histogram_truth"),
+        "doubt": _numbers(dataclasses.asdict(doubt)) if doubt else None,
         "photos": [_photo_values(one, folder) for one in results],
     }
 
@@ -126,7 +128,12 @@ def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
 def _photo_values(one: Evaluation, folder: Path) -> dict[str, Any]:
     inside = one.path != folder and one.path.is_relative_to(folder)
     path = one.path.relative_to(folder) if inside else Path(one.path.name)
-    return {"path": path.as_posix(), "model": _finite(one.model), "gray": _finite(one.gray)}
+    return {"path": path.as_posix(), "model": _finite(one.model), "gray": _finite(one.gray), "doubt": one.doubt}
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN either: nothing is known then."""
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def _finite(scores: Scores) -> dict[str, float]:

@@ -25,7 +25,6 @@ MAX_STRETCH = 4  # the longer side fed to the network is at most this many times
 WORKING_SCALE = 2  # tiles see the photo at up to this many times the scale of the whole-photo pass
 TILES_FROM = 1.5  # a working image must have this many times the whole pass's pixels to be tiled
 OVERLAP = 0.25  # of a tile's side
-TILE_BATCH = 4  # tiles a call: memory stays bounded
 HALVED_FROM = 8  # times its new size, from which a picture is first halved: at most a quarter of a new pixel is cut off
 CUBIC = -0.75  # the kernel's free parameter (Keys 1981), as in OpenCV's INTER_CUBIC
 
@@ -34,22 +33,30 @@ CUBIC = -0.75  # the kernel's free parameter (Keys 1981), as in OpenCV's INTER_C
 class Prediction:
     """The chroma of a photo, see predict_chroma. by: what made it, whose label and SHA-256 belong into its metadata.
 
-    That is the model itself, unless the CPU took over from a GPU that failed, with a file of its own.
+    That is the model itself, unless the CPU took over from a GPU that failed, with a file of its own. doubt: how far
+    apart the network's colours are when it sees the photo at half the size, mean distance of (Cb, Cr) in levels of
+    255; None where nobody looked twice. Large where the network guesses.
     """
 
     chroma: Array
     by: Model
+    doubt: float | None = None
 
 
 def predict(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Prediction:
-    """As predict_chroma, with what really made the chroma."""
+    """As predict_chroma, with what really made the chroma, and unless detail is "fast" how doubtful it is."""
     passes = [
         carried_out(network, lambda now: PASSES[now.spec.shape](luma, orientation, now, detail))
         for network in networks(model)
     ]
-    chroma = as_stored(_mean([upright_chroma for upright_chroma, _ in passes]), orientation)
+    chroma = as_stored(_mean([found.chroma for found, _ in passes]), orientation)
     by = tuple(network for _, network in passes)
-    return Prediction(chroma, Average(by, model.lines) if isinstance(model, Average) else by[0])
+    doubts = [found.doubt for found, _ in passes if found.doubt is not None]
+    return Prediction(
+        chroma,
+        Average(by, model.lines) if isinstance(model, Average) else by[0],
+        sum(doubts) / len(doubts) if doubts else None,
+    )
 
 
 def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Array:
@@ -70,8 +77,16 @@ def _mean(chromas: list[Array]) -> Array:
     return np.asarray(np.clip(mean, -0.5, 0.5), np.float32)  # cubic enlargement overshoots
 
 
-def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detail) -> Array:
-    """Chroma (h, w, 2), upright, h / w about height / width.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Look:
+    """What one network made of a photo: upright chroma, and doubt as in Prediction."""
+
+    chroma: Array
+    doubt: float | None = None
+
+
+def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detail) -> _Look:
+    """Chroma (h, w, 2), h / w about height / width.
 
     The whole-photo pass alone decides the colours at its own scale; tiles only add detail below it.
     """
@@ -82,21 +97,33 @@ def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detai
     tiled = detail == "max" and math.prod(working_size) > TILES_FROM * math.prod(whole_size)
     working = upright(_unit(_resize(luma, *(working_size if tiled else whole_size))), orientation)
     chroma = _tiled_under_whole(working, network) if tiled else _whole_pass(working, network)
-    return chroma * border_weight(working)[..., None]
+    chroma = chroma * border_weight(working)[..., None]
+    return _Look(chroma, None if detail == "fast" else _doubt(chroma, working, network))
 
 
-def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) -> Array:
+def _doubt(chroma: Array, working: Array, network: Network) -> float | None:
+    """How far the chroma is from that of a second look at half the network's size; see Prediction."""
+    height, width = working.shape
+    second = _resize(working, *scaled_size(height, width, network.spec.network_size // 2))
+    if second.shape == working.shape:  # a photo as small as that is seen as it is
+        return None
+    found = _whole_pass(second, network) * border_weight(second)[..., None]
+    apart = _resize(chroma, *second.shape) - found
+    return float(255 * np.sqrt(np.square(apart).sum(-1)).mean())
+
+
+def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) -> _Look:
     """Chroma of a photo squashed, and a small one enlarged, to the one square that the network takes.
 
-    Upright, at most the photo's height and width. There are no tiles: to a network that learned from
-    whole squashed photos a piece at another aspect is a strange photo.
+    At most the photo's height and width. There are no tiles: to a network that learned from whole squashed photos a
+    piece at another aspect is a strange photo. Nor is there a second look: it takes one size only.
     """
     side = network.spec.network_size
     seen = upright(_unit(reduced_to(luma, side, side)), orientation)
     square = np.clip(_resize(seen, side, side), 0, 1)  # cubic enlargement overshoots
     chroma = reduced_to(_run(square[None], network)[0], *seen.shape)
     weight = _resize(border_weight(seen), *chroma.shape[:2])
-    return np.asarray(chroma * weight[..., None], np.float32)
+    return _Look(np.asarray(chroma * weight[..., None], np.float32))
 
 
 def reduced_to(picture: Resized, height: int, width: int) -> Resized:
@@ -167,12 +194,10 @@ def _tiled(luma: Array, network: Network) -> Array:
     window = feather(size, overlap)[..., None]
     total: Array = np.zeros((*padded.shape, 2), np.float32)
     weight: Array = np.zeros((*padded.shape, 1), np.float32)
-    for start in range(0, len(tiles), TILE_BATCH):
-        batch = tiles[start : start + TILE_BATCH]
-        views = [(slice(t.top, t.top + size), slice(t.left, t.left + size)) for t in batch]
-        for view, chroma in zip(views, _run(np.stack([padded[v] for v in views]), network), strict=True):
-            total[view] += window * chroma
-            weight[view] += window
+    views = [(slice(tile.top, tile.top + size), slice(tile.left, tile.left + size)) for tile in tiles]
+    for view, chroma in zip(views, _run(np.stack([padded[view] for view in views]), network), strict=True):
+        total[view] += window * chroma
+        weight[view] += window
     return np.asarray((total / weight)[:height, :width], np.float32)
 
 

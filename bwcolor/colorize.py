@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+import numpy as np
+
 from bwcolor import __version__
 from bwcolor.budget import PixelBudget
-from bwcolor.chroma import predict
+from bwcolor.chroma import Prediction, predict
 from bwcolor.commit import committed
 from bwcolor.embed import label_in
 from bwcolor.errors import ModelError, PassingError, PhotoError
@@ -28,6 +30,7 @@ from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint, makin
 from bwcolor.session import Model
 
 REMADE = "made anew, because the photo has changed since"
+NO_CHROMA = np.zeros((0, 0, 2), np.float32)
 OTHER_SETTINGS = "other"  # of an output whose label names other settings than this run's
 
 
@@ -81,8 +84,8 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
             if len(own_colours) == scan.header.pages:
                 return _left_alone(job, scan, source, options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
-            makers: list[Model] = []
-            pages = _pages(scan, first, source, own_colours, model, options, watch, makers)
+            made: list[Prediction] = []
+            pages = _pages(scan, first, source, own_colours, model, options, watch, made)
             coding = Coding(form, options.sampling, options.chroma_quality)
             with committed(job.target, may_replace, scan.times, _mode(scan)) as out:
                 notes = encode(scan, pages, coding, out)
@@ -91,7 +94,8 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
                 outcome = _done(job, scan, source, job.target, out, notes)
                 if job.changed:
                     outcome = replace(outcome, notes=(*outcome.notes, REMADE))
-                outcome = replace(outcome, made_by=making(makers[-1], options))
+                doubt = max((one.doubt for one in made if one.doubt is not None), default=None)
+                outcome = replace(outcome, made_by=making(made[-1].by, options), doubt=doubt)
                 _must_be_replaceable(job, options)
                 watch.about_to_commit(outcome)
     return _in_place(outcome)
@@ -184,9 +188,9 @@ def _left_alone(job: Job, scan: Scan, source: Fingerprint, options: ColorizeOpti
 
 def _pages(
     scan: Scan, first: Photo, source: Fingerprint, own_colours: set[int], model: Model, options: ColorizeOptions,
-    watch: Watch, makers: list[Model],
+    watch: Watch, made: list[Prediction],
 ) -> Iterator[Page]:  # fmt: skip
-    """Each page with its colours and what describes it. makers: gets the model that really made each page's colours."""
+    """Each page with its colours and what describes it. made: gets what the model made of each page."""
     described = read_metadata(scan)
     for number in range(scan.header.pages):
         watch.beat()
@@ -198,7 +202,7 @@ def _pages(
             continue
         prediction = predict(photo.luma, photo.orientation, model, options.detail)
         chroma = options.strength * options.saturation * prediction.chroma
-        makers.append(prediction.by)
+        made.append(replace(prediction, chroma=NO_CHROMA))  # a book's pages need not stay in memory
         label = _label(source, prediction.by, options) if options.label != "none" else None
         if options.label == "visible":
             chroma = marked(chroma, photo.luma, photo.orientation)

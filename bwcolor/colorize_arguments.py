@@ -65,7 +65,9 @@ ProgressChoice = Annotated[
     ProgressStyle, typer.Option(help="rich: a bar. plain: lines. json: records on standard output.")
 ]
 Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Give up a photo, or a page, after so long.")]
-Jobs = Annotated[int, typer.Option(min=0, help="Photos worked on at once; 0: one per core, at most 4.")]
+Jobs = Annotated[int, typer.Option(min=0, help="Photos worked on at once; 0: one per core, at most 16.")]
+Tile = Annotated[int, typer.Option(min=0, metavar="PX", help="Side of the tiles of --detail max; 0: the model's own.")]
+Batch = Annotated[int, typer.Option(min=0, help="Tiles given to the network at once; 0: as memory allows, at most 4.")]
 MaxPages = Annotated[int, typer.Option(min=1, help="Refuse TIFFs with more pages than this.")]
 MaxMemory = Annotated[
     int, typer.Option(min=0, metavar="MB", help="Memory that may be used; 0: four fifths of the computer's.")

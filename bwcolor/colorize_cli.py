@@ -23,6 +23,7 @@ from bwcolor.arguments import (
     Strength,
 )
 from bwcolor.colorize_arguments import (
+    Batch,
     ChromaChoice,
     ChromaQuality,
     ColorInputChoice,
@@ -51,6 +52,7 @@ from bwcolor.colorize_arguments import (
     RetryFailed,
     Saturation,
     Suffix,
+    Tile,
     Timeout,
     Verbose,
     Watch,
@@ -101,6 +103,8 @@ def colorize(
     progress: ProgressChoice = ProgressStyle.AUTO,
     timeout: Timeout = 600,
     jobs: Jobs = 0,
+    tile: Tile = 0,
+    batch: Batch = 0,
     max_pixels: MaxPixels = 300_000_000,
     max_pages: MaxPages = 1_000,
     max_memory: MaxMemory = 0,
@@ -126,7 +130,7 @@ def colorize(
 
         options = ColorizeOptions(
             strength=strength, saturation=saturation, detail=detail.value, overwrite=overwrite, max_pixels=max_pixels,
-            max_pages=max_pages, jobs=jobs, format=format_.value if format_ else None,
+            max_pages=max_pages, jobs=jobs, tile=tile, batch=batch, format=format_.value if format_ else None,
             eight_bit=depth is Depth.EIGHT, sampling=chroma.value, chroma_quality=chroma_quality,
             color_input=color_input.value, label=label.value,
         )  # fmt: skip

@@ -84,13 +84,13 @@ class SessionClosed(Exception):
 class SharedSession:
     """An onnxruntime session that many threads use, until one closes it to have its memory back.
 
-    alone: one thread at a time runs it, for the sake of memory.
+    threads: how many run it at once, others wait; 0 for any number.
     """
 
-    def __init__(self, session: ort.InferenceSession, alone: bool = False) -> None:
+    def __init__(self, session: ort.InferenceSession, threads: int = 0) -> None:
         self._session: ort.InferenceSession | None = session
         self._input = session.get_inputs()[0].name
-        self._most = 1 if alone else sys.maxsize
+        self._most = threads or sys.maxsize
         self._inside = 0
         self._closed = False
         self._changed = threading.Condition()

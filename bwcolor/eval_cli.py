@@ -99,6 +99,7 @@ def evaluate(
 
 
 def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> None:
+    from bwcolor.evaluate import calibration
     from bwcolor.metrics import HUES, summarize
     from bwcolor.printable import printable
 
@@ -123,6 +124,12 @@ def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> Non
     ours, truth = (sum(getattr(r, of) for r in results) / len(results) for of in ("hues", "hues_truth"))
     shares = ", ".join(f"{hue} {100 * a:.0f} ({100 * b:.0f})" for hue, a, b in zip(HUES, ours, truth, strict=True))
     typer.echo(f"Pixels by hue, % (truth): {shares}")
+    if doubt := calibration(results):
+        fifths = ", ".join(f"{b:.1f} (doubt {a:.1f})" for a, b in zip(doubt.doubts, doubt.errors, strict=True))
+        typer.echo(
+            f"CIEDE2000 of the least doubtful fifth of the photos to that of the most: {fifths}; correlation of ranks"
+            f" {doubt.correlation:.2f}"
+        )
     for result in sorted(results, key=lambda r: -r.model.de00)[:worst]:
         typer.echo(
             printable(f"{result.path}: CIEDE2000 {result.model.de00:.2f} (gray {result.gray.de00:.2f}),")

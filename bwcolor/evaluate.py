@@ -1,6 +1,6 @@
 """How good the colours are: colour photos made gray, colorized, compared with themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bwcolor.budget import PixelBudget
-from bwcolor.chroma import predict_chroma
+from bwcolor.chroma import predict
 from bwcolor.color import luma, rgb_to_lab
 from bwcolor.errors import ModelError, PhotoError
 from bwcolor.formats.header import read_header
-from bwcolor.metrics import Floats, Scores, ab_histogram, hue_shares, score_lab
+from bwcolor.metrics import Calibration, Floats, Scores, ab_histogram, calibrate, hue_shares, score_lab
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import compose_pixels
 from bwcolor.photo import read_rgb
@@ -31,6 +31,7 @@ class Evaluation:
     """One photo under one protocol, colorized by the model, and left gray.
 
     hues, histogram: what colours the output has, as metrics.hue_shares and ab_histogram say; the truth's after them.
+    doubt: as of chroma.Prediction.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Evaluation:
     hues_truth: Floats
     histogram: Floats
     histogram_truth: Floats
+    doubt: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +106,20 @@ def evaluate_photo(path: Path, model: Model, options: ColorizeOptions, names: li
     return [_evaluate(path, PROTOCOLS[name].prepare(photo, size), model, options) for name in names]
 
 
+def calibration(results: Sequence[Evaluation]) -> Calibration | None:
+    """What doubt says about the errors (CIEDE2000) of these photos; None where too few have any."""
+    known = [(one.doubt, one.model.de00) for one in results if one.doubt is not None]
+    return calibrate([doubt for doubt, _ in known], [error for _, error in known])
+
+
 def _evaluate(path: Path, truth: Picture, model: Model, options: ColorizeOptions) -> Evaluation:
     y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
-    chroma = predict_chroma(y, 1, model, options.detail) * options.strength
-    output = compose_pixels(y, None, chroma)
+    prediction = predict(y, 1, model, options.detail)
+    output = compose_pixels(y, None, prediction.chroma * options.strength)
     gray = np.repeat(y[..., None], 3, -1)
     lab, lab_truth = rgb_to_lab(output / 255), rgb_to_lab(truth / 255)
     return Evaluation(
         path, score_lab(output, lab, truth, lab_truth), score_lab(gray, rgb_to_lab(gray / 255), truth, lab_truth),
         hue_shares(lab), hue_shares(lab_truth), ab_histogram(lab),
-        ab_histogram(lab_truth),
+        ab_histogram(lab_truth), prediction.doubt,
     )  # fmt: skip

@@ -3,6 +3,8 @@
 All photos are uint8 or float arrays (height, width, 3), sRGB; uint8 counts 0..255, float 0..1.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ ANGLES = {
     "purple": 300.0, "pink": 340.0,
 }  # fmt: skip
 HUES = ("neutral", *ANGLES)
+CALIBRATED_FROM = 10  # photos; a fifth of fewer says nothing
 
 
 def _unit(rgb: NDArray[Any]) -> Floats:
@@ -213,3 +216,35 @@ def summarize(scores: list[Scores]) -> Summary:
         blotches=float(of["blotches"].mean()),
         blotches_truth=float(of["blotches_truth"].mean()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a doubt says about errors. correlation: of their ranks (Spearman 1904), -1..1; NaN where all doubts, or all
+    errors, are the same. doubts, errors: means over each fifth of the photos, the least doubtful first."""
+
+    correlation: float
+    doubts: tuple[float, ...]
+    errors: tuple[float, ...]
+
+
+def calibrate(doubts: Sequence[float], errors: Sequence[float]) -> Calibration | None:
+    """Of each photo's doubt and mean error; None for fewer than CALIBRATED_FROM photos."""
+    if len(doubts) < CALIBRATED_FROM:
+        return None
+    doubt, error = np.array(doubts), np.array(errors)
+    ranks = np.stack([_ranks(doubt), _ranks(error)])
+    spread = ranks.std(1).prod()
+    covariance = float(((ranks[0] - ranks[0].mean()) * (ranks[1] - ranks[1].mean())).mean())
+    fifths = np.array_split(np.argsort(doubt, kind="stable"), 5)
+    return Calibration(
+        covariance / float(spread) if spread else math.nan,
+        tuple(float(doubt[fifth].mean()) for fifth in fifths),
+        tuple(float(error[fifth].mean()) for fifth in fifths),
+    )
+
+
+def _ranks(values: Floats) -> Floats:
+    """From 0 on; equal values share the mean of their ranks."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts + 1) / 2)[group], np.float64)

@@ -12,7 +12,7 @@ Sampling = Literal["420", "444"]
 LabelKind = Literal["xmp", "visible", "none"]
 ColorInput = Literal["skip", "copy", "recolor"]
 NOT_OF_OUTPUTS = frozenset(
-    {"overwrite", "max_pixels", "max_pages", "jobs", "color_input"}
+    {"overwrite", "max_pixels", "max_pages", "jobs", "batch", "color_input"}
 )  # settings that leave outputs the same
 
 
@@ -21,12 +21,15 @@ class ColorizeOptions:
     """Settings of one run.
 
     strength: how much colour, 0 (gray) to 1 (as the model says). saturation: a further factor on chroma, 0 to 4.
-    detail: "fast" is one pass over the whole reduced photo; "max" adds tiles to every photo that is
-    larger than the network's view; "auto" adds them where they were measured to pay.
+    detail: "fast" is one look at the whole reduced photo; "auto" adds a second one at half the size that tells how
+    doubtful its colours are, and leaves them as they are; "max" adds tiles too, where the photo is larger than the
+    network's view. No kind of photo was found for which tiles lower the error (benchmarks/tiles.py).
     overwrite: replace outputs that exist instead of skipping them.
     max_pixels: photos with more pixels than this are refused before they are decoded.
     max_pages: TIFFs with more pages than this are refused.
-    jobs: photos worked on at once; 0 means one per processor core, at most 4.
+    jobs: photos worked on at once; 0 means one per processor core, at most 16.
+    tile: px, side of the tiles; 0 for the model's own, or as memory allows. batch: tiles a call of the network; 0 for
+    as many as memory allows, at most 4.
     format: of the outputs; None keeps each photo's own where we can write it, else PNG, or TIFF from 9 bits up.
     eight_bit: write 8 bits of photos that have more.
     sampling: of chroma, "420" or "444", where the format has a choice; chroma_quality: 1 to 100, of JPEG's chroma.
@@ -41,6 +44,8 @@ class ColorizeOptions:
     max_pixels: int = 300_000_000
     max_pages: int = 1_000
     jobs: int = 0
+    tile: int = 0
+    batch: int = 0
     format: OutputFormat | None = None
     eight_bit: bool = False
     sampling: Sampling = "420"
@@ -55,8 +60,9 @@ class ColorizeOptions:
             raise UsageError(f"--saturation must be between 0 and 4, not {self.saturation:g}.")
         if not 1 <= self.chroma_quality <= 100:
             raise UsageError(f"--chroma-quality must be between 1 and 100, not {self.chroma_quality}.")
-        if self.jobs < 0:
-            raise UsageError(f"--jobs must be 0 or more, not {self.jobs}.")
+        for name, value in (("jobs", self.jobs), ("tile", self.tile), ("batch", self.batch)):
+            if value < 0:
+                raise UsageError(f"--{name} must be 0 or more, not {value}.")
 
     def as_json(self) -> str:
         """The settings that change outputs and are not the defaults, in a fixed order."""

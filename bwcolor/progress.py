@@ -15,6 +15,8 @@ from bwcolor.report import Outcome, Report
 from bwcolor.walk import LeftOut
 
 PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
+DOUBTFUL = 10.0  # levels; from here on colours were wrong by half more than on average (bwcolor/models/README.md)
+MOST_DOUBTFUL = 10  # photos named at the end of a run
 NAME_WIDTH = 32  # columns of the bar's line for the name of a photo
 
 
@@ -43,6 +45,7 @@ class RunView:
         self.failed = False  # whether any photo, or anything that may hold photos
         self._started = self._last_line = time.monotonic()
         self.report = Report()
+        self._doubtful: list[tuple[float, str]] = []
         self._bar = Progress(
             BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("left"), _Name(),
             console=self._console, transient=True,
@@ -86,6 +89,8 @@ class RunView:
             detail = outcome.reason or f"{outcome.seconds:.2f} s"
             notes = "".join(f"; {note}" for note in outcome.notes)
             self.warn(f"{outcome.state}: {name}: {detail}{notes}")
+        if outcome.doubt is not None and outcome.doubt >= DOUBTFUL:
+            self._doubtful = sorted([*self._doubtful, (-outcome.doubt, str(name))])[:MOST_DOUBTFUL]
         self.advance(outcome.job.source)
 
     def advance(self, photo: Path) -> None:
@@ -113,6 +118,9 @@ class RunView:
         self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")
         for note, count in self.report.notes.items():
             self.say(f"note: {count} of them: {note}")
+        if self._doubtful:
+            names = ", ".join(name for _, name in self._doubtful)
+            self.say(f"Look at these first, their colours are the least sure: {names}")
 
 
 def _relative(path: Path, root: Path) -> Path:

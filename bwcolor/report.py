@@ -19,8 +19,9 @@ class Outcome:
     """One photo's end. reason: why it was skipped or failed. notes: what its output lacks. unexpected: whether a
     skipped photo is worth a line of its own. lasting: whether a failure will come again as long as photo, model and
     settings stay the same. adopted: whether an output without a record was taken over by its label. path: the
-    file that was written or found. input, output: their fingerprints, as far as
-    anybody looked. made_by: the model that coloured it and the settings, where one did."""
+    file that was written or found. input, output: their fingerprints, as far as anybody looked. made_by: the model
+    that coloured it and the settings, where one did. doubt: how unsure its colours are, see chroma.Prediction; of its
+    most doubtful page."""
 
     job: Job
     state: State
@@ -34,6 +35,7 @@ class Outcome:
     input: Fingerprint = NO_FILE
     output: Fingerprint = NO_FILE
     made_by: Making | None = None
+    doubt: float | None = None
 
 
 @dataclass(slots=True)

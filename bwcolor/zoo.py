@@ -23,6 +23,7 @@ from bwcolor.processor import fast_int8
 from bwcolor.session import Average, Choice, OnnxModel, load_chosen
 from bwcolor.sidecar import Contract, card_path, contract_content, contract_path, read_contract
 from bwcolor.spec import ModelSpec
+from bwcolor.standing import InWork
 from bwcolor.trial import trial_pictures
 
 # What ships, no more and no less: name -> precision -> file in bwcolor/models. A file that is listed and
@@ -70,15 +71,16 @@ def load(expression: str, device: str = "auto") -> OnnxModel | Average:
     Raises ModelError, UsageError or DeviceError, see `load_model`.
     """
     names = [expression] if _is_file(expression) else expression.split("+")
-    models = [_load_one(name, device) for name in names]
+    in_work = InWork()
+    models = [_load_one(name, device, in_work) for name in names]
     if len(models) == 1:
         return models[0]
     return Average(tuple(models), tuple(line for model in models for line in model.lines))
 
 
-def _load_one(name: str, device: str) -> OnnxModel:
+def _load_one(name: str, device: str, in_work: InWork) -> OnnxModel:
     entry = find_model(name)
-    return load_chosen(lambda where: choose(entry, where), device)
+    return load_chosen(lambda where: choose(entry, where), device, in_work)
 
 
 def choose(entry: Entry, device: str) -> Choice:

@@ -99,6 +99,27 @@ def test_eval_writes_all_figures_as_json(tmp_path: Path, colour_photos: Path) ->
     assert len({crop, resize, native}) == 3
 
 
+def test_eval_says_what_doubt_is_worth(tmp_path: Path, colour_photos: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        coarse = Image.fromarray(rng.integers(0, 256, (4 + number, 4 + number, 3), np.uint8))
+        coarse.resize((96, 96), Image.Resampling.BICUBIC).save(colour_photos / f"more{number}.png")
+    report = tmp_path / "report.json"
+    words = ["--model", write_tiny(tmp_path / "tiny.onnx"), "--size", "96", "--protocol", "crop", "--json", report]
+    result = run("eval", colour_photos, *words)
+    assert result.exit_code == 0, result.stderr
+    (protocol,) = json.loads(report.read_text())["protocols"]
+    doubt = protocol["doubt"]
+    assert f"correlation of ranks {doubt['correlation']:.2f}" in result.stdout
+    assert doubt["doubts"] == sorted(doubt["doubts"])
+    assert doubt["doubts"][-1] > 0
+    known = [photo["doubt"] for photo in protocol["photos"]]
+    assert np.mean(known) == pytest.approx(np.average(doubt["doubts"], weights=[3, 3, 3, 3, 2]), rel=1e-6)
+    assert run("eval", colour_photos, *words, "--detail", "fast").exit_code == 0
+    (protocol,) = json.loads(report.read_text())["protocols"]
+    assert protocol["doubt"] is None, "nobody looked twice"
+
+
 def test_photos_in_the_json_are_named_by_their_path(
     tmp_path: Path, colour_photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,8 @@ from bwcolor.walk import LeftOut
 
 FILE = "bwcolor-report.jsonl"  # in the output folder
 COLUMNS = (
-    "record", "source", "output", "state", "reason", "notes", "seconds", "pixels", "bytes", "source_sha256",
-    "output_sha256", "model_sha256",
+    "record", "source", "output", "state", "reason", "notes", "seconds", "doubt", "pixels", "bytes",
+    "source_sha256", "output_sha256", "model_sha256",
 )  # fmt: skip
 # What makes a spreadsheet calculate instead of show (OWASP, CSV injection); tabs and line ends are masked before.
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -51,7 +51,8 @@ class Records:
 
 
 def photo_record(outcome: Outcome) -> dict[str, Any]:
-    """What became of a photo. Times in seconds; hashes are of whole files, empty where nobody read them."""
+    """What became of a photo. Times in seconds; doubt in levels of 255; hashes are of whole files, empty where nobody
+    read them."""
     return {
         "record": "photo",
         "source": str(outcome.job.source),
@@ -60,6 +61,7 @@ def photo_record(outcome: Outcome) -> dict[str, Any]:
         "reason": outcome.reason,
         "notes": list(outcome.notes),
         "seconds": round(outcome.seconds, 3),
+        "doubt": None if outcome.doubt is None else round(outcome.doubt, 2),
         "pixels": outcome.job.pixels,
         "bytes": outcome.job.bytes,
         "source_sha256": outcome.input.sha256,
@@ -131,7 +133,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 def _cell(value: object) -> str:
-    text = printable("; ".join(map(str, value)) if isinstance(value, list) else value)
+    text = printable("; ".join(map(str, value)) if isinstance(value, list) else "" if value is None else value)
     return f"'{text}" if text.startswith(FORMULA) and not isinstance(value, int | float) else text
 
 

@@ -128,14 +128,15 @@ def main() -> None:
 
 
 def _work(setup: Setup, line: Line) -> None:
-    from bwcolor.budget import PIXELS_AT_ONCE, PixelBudget
+    from bwcolor.budget import PixelBudget, pixels_at_once, threads_for
     from bwcolor.colorize import colorize_photo
     from bwcolor.pipeline import in_threads
+    from bwcolor.portions import portioned
     from bwcolor.session import Model, troubles_of
     from bwcolor.zoo import load
 
     model: Future[Model] = Future()
-    budget = PixelBudget(PIXELS_AT_ONCE)
+    budget = PixelBudget(pixels_at_once(setup.options.jobs))
 
     def work(task: Task) -> Ended:
         try:
@@ -155,7 +156,9 @@ def _work(setup: Setup, line: Line) -> None:
 
     def open_model() -> None:
         try:
+            options = setup.options
             opened = load(setup.model, setup.device)
+            opened = portioned(opened, options.tile, options.batch, threads_for(options.jobs))
             _limit_memory(setup.memory, opened.lines)
             line.say(Ready(opened.lines, opened.label, opened.sha256))
             model.set_result(opened)

@@ -34,7 +34,7 @@ from bwcolor.walk import LeftOut
 JOB = Job(Path("/in/a.gif"), Path("/out/a.gif.png"), "png", pixels=96, bytes=7)
 DONE = Outcome(
     JOB, "done", notes=("one", "two"), seconds=1.23456, path=Path("/out/a.gif.png"), input=Fingerprint(7, 1, "1" * 64),
-    output=Fingerprint(9, 1, "2" * 64), made_by=Making("3" * 64, "default 2", "{}"),
+    output=Fingerprint(9, 1, "2" * 64), made_by=Making("3" * 64, "default 2", "{}"), doubt=12.3456,
 )  # fmt: skip
 NAMES = st.binary(min_size=1, max_size=80).filter(lambda name: b"\0" not in name and b"/" not in name)
 SIGNS = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
@@ -69,7 +69,7 @@ def test_a_photo_as_a_line(tmp_path: Path) -> None:
     done, failure, *rest = map(json.loads, content.splitlines())
     assert done == {
         "record": "photo", "source": "/in/a.gif", "output": "/out/a.gif.png", "state": "done", "reason": "",
-        "notes": ["one", "two"], "seconds": 1.235, "pixels": 96, "bytes": 7, "source_sha256": "1" * 64,
+        "notes": ["one", "two"], "seconds": 1.235, "doubt": 12.35, "pixels": 96, "bytes": 7, "source_sha256": "1" * 64,
         "output_sha256": "2" * 64, "model_sha256": "3" * 64,
     }  # fmt: skip
     assert failure == done | {
@@ -118,6 +118,7 @@ def test_a_table_is_a_table_whatever_is_in_it(text: str) -> None:
         assert not any(cell.startswith(tuple(SIGNS)) for cell in row.values())
         assert not any(set(cell) & RAW for cell in row.values())
     assert float(rows[0]["seconds"]) == 1.235
+    assert float(rows[0]["doubt"]) == 12.35
     if text.isascii() and text.isalnum():
         assert (rows[0]["source"], rows[0]["notes"]) == (text, f"{text}; {text}")
 

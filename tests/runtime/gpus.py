@@ -1,12 +1,22 @@
-"""A GPU that fails by script, wherever the tests run, with what onnxruntime says of real ones."""
+"""GPUs that fail by script, wherever the tests run, with what onnxruntime says of real ones; a photo for them."""
 
+import dataclasses
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
+import pytest
+from numpy.testing import assert_allclose
+from runtime.pictures import scene
+from tiny_model import TINY_SPEC, pointwise_onnx
 
+from bwcolor import devices
+from bwcolor.chroma import Prediction, predict
 from bwcolor.color import Array
+from bwcolor.session import Average, Choice, OnnxModel
 
 RuntimeException = ort.capi.onnxruntime_pybind11_state.RuntimeException
 RUNNING = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running"
@@ -19,6 +29,12 @@ ILLEGAL = (
     "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 700: an illegal memory access was encountered ; GPU=0 ;"
     " hostname=10cb601a4a05 ; file=/onnxruntime/core/providers/cuda/gpu_data_transfer.cc ; line=63 ; expr=cudaMemcpy"
 )  # github.com/pykeio/ort/issues/321, github.com/microsoft/onnxruntime/issues/26312
+
+SPEC = dataclasses.replace(TINY_SPEC, network_size=128, tile_size=128)
+PHOTO = scene(400, 600)  # the whole pass feeds 128 x 160 px, the tiled pass TILES tiles of 128 x 128 px
+TILES = 6
+FILES = {"cuda": ("fp16", (-0.1, 0.08)), "cpu": ("int8", (0.2, -0.15))}  # device -> precision, mean colour of PHOTO
+CONTRAST = np.array([0.3, -0.3])  # of the colours, for each of luma's
 
 
 class Scripted:
@@ -70,3 +86,47 @@ class Gpu:
         scripted = Scripted(self, real)
         self.last = weakref.ref(scripted)
         return scripted
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
+    """Makes this a machine with these GPUs, from cuda:0 on; sessions on the CPU are counted by the first."""
+    real = ort.InferenceSession
+
+    def opened(content: bytes, options: object, providers: list[Any]) -> object:
+        on_cpu = real(content, options, providers=["CPUExecutionProvider"])
+        if len(providers) == 1:
+            gpus[0].cpu_sessions += 1
+            return on_cpu
+        asked = providers[0][1]
+        if int(asked["device_id"]) >= len(gpus):
+            raise RuntimeException(f"Invalid device ID: {asked['device_id']}, must be between 0 and {len(gpus)}")
+        return gpus[int(asked["device_id"])].open(on_cpu, asked)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+    monkeypatch.setattr(ort, "InferenceSession", opened)
+
+
+def write_files(folder: Path) -> Callable[[str], Choice]:
+    """A file for the GPU and one of another colour for the CPU, as zoo.choose names them."""
+    for precision, colours in FILES.values():
+        metadata = dataclasses.replace(SPEC, precision=precision).to_metadata()
+        bias = colours - CONTRAST * PHOTO.mean() / 255
+        content = pointwise_onnx(CONTRAST[:, None].tolist(), bias.tolist(), pictures="n", metadata=metadata)
+        (folder / f"{precision}.onnx").write_bytes(content)
+    return lambda device: Choice(folder / f"{FILES[device.partition(':')[0]][0]}.onnx")
+
+
+def colour(model: OnnxModel | Average, detail: str = "max") -> Prediction:
+    return predict(PHOTO, 1, model, "max" if detail == "max" else "fast")
+
+
+def check_colour(chroma: Array, device: str) -> None:
+    assert_allclose(chroma.mean((0, 1)), FILES[device.partition(":")[0]][1], atol=0.01)
+    assert chroma[..., 0].std() > 0.02, "it follows the photo"
+
+
+def tiles(fed: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, int]]:
+    """How many tiles each call was fed, and their side; of a photo only tiles are square. fed: as of Gpu."""
+    return [(shape[0], shape[2]) for _, shape in fed if shape[2] == shape[3]]

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from runtime.pictures import FakeModel, flat, scene, scene16
 from tiny_model import TINY_SPEC
 
-from bwcolor.chroma import enlarged_strips, predict_chroma
+from bwcolor.chroma import enlarged_strips, predict, predict_chroma
 from bwcolor.color import Array
 from bwcolor.formats.decoders import Pixels
 from bwcolor.options import Detail
@@ -128,7 +128,9 @@ def test_any_size_is_fed_as_the_model_wants_it(size: tuple[int, int], detail: De
     assert chroma.dtype == np.float32
     assert np.isfinite(chroma).all()
     assert all(1 <= small <= large for small, large in zip(chroma.shape, size, strict=False))
-    whole, *tiles = model.inputs
+    whole, *others = model.inputs
+    twice = detail != "fast" and np.sqrt(np.prod(size)) > TINY_SPEC.network_size // 2
+    tiles = others[:-1] if twice else others
     for batch in model.inputs:
         assert batch.dtype == np.float32
         assert batch.shape[1] == 1
@@ -237,3 +239,38 @@ def test_averaged_chroma_stays_in_its_range() -> None:
     chroma = predict_chroma(photo, 1, Average((edges, strong)), "fast")
     assert chroma.shape == (256, 256, 2)
     assert np.abs(chroma).max() == pytest.approx(0.5, abs=1e-6)
+
+
+def by_size(batch: Array) -> Array:
+    """Cb 0.1 for a photo at the network's size or above, 0.1 and Cr 0.06 for a smaller one."""
+    small = max(batch.shape[2:]) < TINY_SPEC.network_size
+    return flat(0.1, 0.06 if small else 0)(batch)
+
+
+@pytest.mark.parametrize("detail", ["auto", "max"])
+def test_doubt_is_what_a_second_look_changes(detail: Detail) -> None:
+    photo = scene(400, 400)
+    model = FakeModel(by_size)
+    assert predict(photo, 1, model, detail).doubt == pytest.approx(255 * 0.06, rel=0.02)
+    assert max(model.inputs[-1].shape[2:]) < TINY_SPEC.network_size, "it is the last look, and a smaller one"
+    assert predict(photo, 1, FakeModel(flat(0.1, -0.2)), detail).doubt == pytest.approx(0, abs=1e-3)
+
+
+def test_colours_are_the_same_with_a_second_look() -> None:
+    photo = scene(400, 300)
+    once = predict_chroma(photo, 1, FakeModel(by_size), "fast")
+    assert_array_equal(predict_chroma(photo, 1, FakeModel(by_size), "auto"), once)
+
+
+def test_nobody_looks_twice_where_it_tells_nothing() -> None:
+    fast = FakeModel(by_size)
+    assert predict(scene(400, 400), 1, fast, "fast").doubt is None
+    assert len(fast.inputs) == 1
+    assert predict(scene(20, 20), 1, FakeModel(by_size), "auto").doubt is None, "it is small as it is"
+    assert predict(scene(400, 400), 1, FakeModel(flat(0, 0), SQUARE), "auto").doubt is None
+
+
+def test_doubt_of_an_average_is_that_of_its_networks() -> None:
+    photo = scene(400, 400)
+    sure, unsure = FakeModel(flat(0.1, 0)), FakeModel(by_size)
+    assert predict(photo, 1, Average((sure, unsure)), "auto").doubt == pytest.approx(255 * 0.03, rel=0.02)

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_a_closed_session_turns_away_those_who_wait_for_it() -> None:
             assert release.wait(20)
             return [np.zeros(1, np.float32)]
 
-    shared = SharedSession(Slow(), alone=True)
+    shared = SharedSession(Slow(), threads=1)
     with ThreadPoolExecutor(3) as pool:
         running = pool.submit(shared.run, np.zeros(1, np.float32), None)
         assert entered.wait(20)
@@ -129,6 +130,34 @@ def test_a_closed_session_turns_away_those_who_wait_for_it() -> None:
         assert running.result(20).shape == (1,)
         closing.result(20)
     assert shared.closed
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_so_many_threads_are_inside_at_once(threads: int) -> None:
+    """A barrier that only opens when as many have met; then none more than that was there."""
+    together = threading.Barrier(threads, timeout=20)
+    inside = most = 0
+    lock = threading.Lock()
+
+    class Counted:
+        def get_inputs(self) -> list[Any]:
+            return [type("Input", (), {"name": "x"})]
+
+        def run(self, *_: object) -> list[Array]:
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            together.wait()
+            time.sleep(0.005)
+            with lock:
+                inside -= 1
+            return [np.zeros(1, np.float32)]
+
+    shared = SharedSession(Counted(), threads)
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: shared.run(np.zeros(1, np.float32), None), range(12)))
+    assert most == threads
 
 
 SCARCE = """

@@ -6,54 +6,38 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 from numpy.testing import assert_allclose
-from runtime.gpus import ARENA, ILLEGAL, Gpu, RuntimeException
-from runtime.pictures import FakeModel, flat, scene
-from tiny_model import TINY_SPEC, pointwise_onnx
+from runtime.gpus import (
+    ARENA,
+    ILLEGAL,
+    SPEC,
+    TILES,
+    Gpu,
+    RuntimeException,
+    check_colour,
+    colour,
+    install,
+    tiles,
+    write_files,
+)
+from runtime.pictures import FakeModel, flat
 
-from bwcolor import session
-from bwcolor.chroma import Prediction, predict
+from bwcolor import standing
 from bwcolor.color import Array
+from bwcolor.devices import THREADS_ON_GPU
 from bwcolor.endurance import SharedSession, Trouble
 from bwcolor.errors import DeviceError, ModelError
 from bwcolor.session import Average, Choice, Network, OnnxModel, carried_out, load_chosen, troubles_of
 
-SPEC = dataclasses.replace(TINY_SPEC, network_size=128, tile_size=128)
-PHOTO = scene(400, 600)  # the whole pass feeds 128 x 160 px, the tiled pass six tiles of 128 x 128 px
-FILES = {"cuda:0": ("fp16", (-0.1, 0.08)), "cpu": ("int8", (0.2, -0.15))}  # device -> precision, mean colour of PHOTO
-CONTRAST = np.array([0.3, -0.3])  # of the colours, for each of luma's
-
-
-def write_files(folder: Path) -> Callable[[str], Choice]:
-    """A file for the GPU and one of another colour for the CPU, as zoo.choose names them."""
-    for precision, colours in FILES.values():
-        metadata = dataclasses.replace(SPEC, precision=precision).to_metadata()
-        bias = colours - CONTRAST * PHOTO.mean() / 255
-        content = pointwise_onnx(CONTRAST[:, None].tolist(), bias.tolist(), pictures="n", metadata=metadata)
-        (folder / f"{precision}.onnx").write_bytes(content)
-    return lambda device: Choice(folder / f"{FILES[device][0]}.onnx")
-
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """A machine with a GPU, wherever the tests run."""
+    """A machine with a GPU."""
     found = Gpu()
-    real = ort.InferenceSession
-
-    def opened(content: bytes, options: object, providers: list[Any]) -> object:
-        on_cpu = real(content, options, providers=["CPUExecutionProvider"])
-        found.cpu_sessions += len(providers) == 1
-        return on_cpu if len(providers) == 1 else found.open(on_cpu, providers[0][1])
-
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(session, "_nvidia_driver", lambda: True)
-    monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
-    monkeypatch.setattr(ort, "InferenceSession", opened)
+    install(monkeypatch, found)
     return found
 
 
@@ -62,19 +46,12 @@ def choose(tmp_path: Path) -> Callable[[str], Choice]:
     return write_files(tmp_path)
 
 
-def colour(model: OnnxModel | Average, detail: str = "max") -> Prediction:
-    return predict(PHOTO, 1, model, "max" if detail == "max" else "fast")
-
-
-def check_colour(chroma: Array, device: str) -> None:
-    assert_allclose(chroma.mean((0, 1)), FILES[device][1], atol=0.01)
-    assert chroma[..., 0].std() > 0.02, "it follows the photo"
-
-
 def test_a_batch_that_is_too_large_is_halved_for_good(gpu: Gpu, choose: Callable[[str], Choice]) -> None:
     model = load_chosen(choose, "auto")
     untroubled = colour(model)
-    assert [shape[0] for _, shape in gpu.fed[-3:]] == [1, 4, 2]
+    batches = [count for count, _ in tiles(gpu.fed)]
+    assert sum(batches) == TILES
+    assert max(batches) > 1
     assert (untroubled.by, troubles_of(model)) == (model, ())
     gpu.rule = lambda number, shape: ARENA if shape[0] > 1 else ""
     first = colour(model)
@@ -90,9 +67,10 @@ def test_a_batch_that_is_too_large_is_halved_for_good(gpu: Gpu, choose: Callable
 
 def test_half_a_batch_is_tried_before_single_pictures(gpu: Gpu, choose: Callable[[str], Choice]) -> None:
     model = load_chosen(choose, "cuda")
-    gpu.rule = lambda number, shape: ARENA if shape[0] > 2 else ""
+    gpu.rule = lambda number, shape: ARENA if shape[0] > 3 else ""
     colour(model)
-    assert max(shape[0] for _, shape in gpu.fed[-3:]) == 2
+    tried, *worked = (count for count, _ in tiles(gpu.fed))
+    assert (max(worked), sum(worked)) == (tried // 2, TILES)
 
 
 def test_tiles_that_are_too_large_get_smaller_under_the_same_whole_pass(
@@ -102,7 +80,7 @@ def test_tiles_that_are_too_large_get_smaller_under_the_same_whole_pass(
     untroubled = colour(model)
     gpu.rule = lambda number, shape: ARENA if shape[2:] == (128, 128) else ""
     smaller = colour(model)
-    assert {shape[2:] for _, shape in gpu.fed[-3:]} == {(64, 64)}
+    assert tiles(gpu.fed)[-1][1] == 64
     assert troubles_of(model) == (
         "out of memory on cuda:0: fewer pictures at a time",
         "out of memory on cuda:0: smaller tiles",
@@ -117,7 +95,7 @@ def test_tiles_never_get_smaller_than_networks_learn_from(gpu: Gpu, choose: Call
     gpu.rule = lambda number, shape: ARENA if shape[2] == shape[3] else ""
     with pytest.raises(Trouble):
         colour(model)
-    assert min(shape[2] for _, shape in gpu.fed[2:]) == session.SMALLEST_TILE == 64
+    assert min(shape[2] for _, shape in gpu.fed[2:]) == standing.SMALLEST_TILE == 64
     assert all(side % SPEC.multiple == 0 for _, shape in gpu.fed for side in shape[2:])
     colour(model, "fast")  # without tiles it fits
 
@@ -157,6 +135,16 @@ def test_auto_goes_on_with_the_cpus_own_file(gpu: Gpu, choose: Callable[[str], C
     assert colour(model).by is on_cpu, "for the rest of the run"
     assert len(gpu.fed) == fed
     assert (model.device, model.spec.precision) == ("cuda:0", "fp16"), "what was loaded stays what it says"
+
+
+def test_the_cpu_takes_over_with_tiles_and_batches_of_the_same_size(gpu: Gpu, choose: Callable[[str], Choice]) -> None:
+    loaded = load_chosen(choose, "auto")
+    model = dataclasses.replace(loaded, spec=dataclasses.replace(loaded.spec, tile_size=96), pictures=3)
+    gpu.rule = lambda number, shape: ARENA
+    on_cpu = colour(model).by
+    assert isinstance(on_cpu, OnnxModel)
+    assert (on_cpu.device, on_cpu.spec.tile_size, on_cpu.pictures) == ("cpu", 96, 3)
+    assert on_cpu.spec.precision == "int8", "in all else it is the CPU's own"
 
 
 def test_a_photo_in_the_middle_of_the_switch_is_all_of_one_file(gpu: Gpu, choose: Callable[[str], Choice]) -> None:
@@ -287,7 +275,7 @@ def test_a_cpu_that_can_not_take_over_is_named_and_the_run_goes_on(gpu: Gpu, cho
 
 def test_threads_that_fail_at_the_same_time_open_one_new_session(gpu: Gpu, choose: Callable[[str], Choice]) -> None:
     model = load_chosen(choose, "cuda")
-    threads = 4
+    threads = THREADS_ON_GPU
     together = threading.Barrier(threads, timeout=20)
     inside = most = 0
     lock = threading.Lock()
@@ -358,7 +346,9 @@ def test_without_a_gpu_less_is_tried_and_then_the_photo_fails(
     monkeypatch.setattr(SharedSession, "run", run)
     with pytest.raises(ModelError, match=r"^not enough memory$"):
         colour(model)
-    assert [shape[0] for shape in fed if shape[2] == 128 == shape[3]] == [4, 2, 1]
+    tried = [count for count, side in tiles([(1, shape) for shape in fed]) if side == 128]
+    assert tried[0] > tried[-1] == 1
+    assert [count // 2 for count in tried[:-1]] == tried[1:]
     assert fed[-1][2:] == (64, 64)
     assert troubles_of(model) == (
         "not enough memory: fewer pictures at a time",

@@ -18,6 +18,7 @@ from bwcolor.metrics import (
     Scores,
     ab_histogram,
     blotches,
+    calibrate,
     ciede2000,
     colourfulness,
     hue_shares,
@@ -255,3 +256,30 @@ def test_histogram_of_colours() -> None:
     assert histogram[11, 11] == 0.5
     assert histogram[10, 13] == 0.25
     assert histogram[21, 0] == 0.25, "the last squares take what lies beyond"
+
+
+def test_calibration_of_doubts() -> None:
+    doubts = list(range(20))
+    assert calibrate(doubts[:9], doubts[:9]) is None, "too few photos"
+    same = calibrate(doubts, [2 * doubt for doubt in doubts])
+    assert same is not None
+    assert same.correlation == pytest.approx(1)
+    assert same.doubts == (1.5, 5.5, 9.5, 13.5, 17.5)
+    assert same.errors == (3, 11, 19, 27, 35)
+    opposite = calibrate(doubts, [np.exp(-doubt) for doubt in doubts])
+    assert opposite is not None
+    assert opposite.correlation == pytest.approx(-1), "ranks only"
+    constant = calibrate([1] * 20, doubts)
+    assert constant is not None
+    assert np.isnan(constant.correlation)
+
+
+def test_rank_correlation_with_ties_is_that_of_the_book() -> None:
+    """Computed by hand: ranks 0, 1.5, 1.5, 3 twice over and mirrored."""
+    doubts, errors = [1, 2, 2, 9, 1, 2, 2, 9, 1, 2, 2, 9], [1, 3, 3, 4, 1, 3, 3, 4, 4, 3, 3, 1]
+    found = calibrate(doubts, errors)
+    assert found is not None
+    ranks = ([1, 5.5, 5.5, 10], [1.0, 5.5, 5.5, 10])
+    first = np.array(ranks[0] * 3)
+    second = np.array(ranks[1] * 2 + ranks[1][::-1])
+    assert found.correlation == pytest.approx(np.corrcoef(first, second)[0, 1])

@@ -1,5 +1,6 @@
 """What a run shows: names are data, and the counts are right."""
 
+import dataclasses
 import unicodedata
 from pathlib import Path
 
@@ -113,3 +114,13 @@ def test_on_a_terminal_a_bar_names_the_photo_as_text(
     assert "1/2" in screen
     assert "[red]\\u202ea.jpg" in screen
     assert "\u202e" not in screen
+
+
+def test_the_most_doubtful_photos_are_named_first(capsys: pytest.CaptureFixture[str]) -> None:
+    unsure = [dataclasses.replace(outcome(f"{doubt}.jpg", "done"), doubt=float(doubt)) for doubt in range(5, 25)]
+    unknown = outcome("unknown.jpg", "done")
+    named = shown(capsys, 0, *unsure, unknown)[-1]
+    expected = ", ".join(f"{doubt}.jpg" for doubt in range(24, 14, -1))
+    assert named == f"Look at these first, their colours are the least sure: {expected}"
+    assert not any("Look at these" in line for line in shown(capsys, 0, *unsure[:5], unknown)), "all below the limit"
+    assert shown(capsys, -1, *unsure) == []

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import TINY_SPEC, pointwise_onnx, tiny_onnx, write_tiny
 
-from bwcolor import session, trial
+from bwcolor import devices, trial
 from bwcolor.errors import DeviceError, ModelError, UsageError
 from bwcolor.session import Choice, load_chosen, load_model
 
@@ -24,7 +24,7 @@ from bwcolor.session import Choice, load_chosen, load_model
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without an NVIDIA GPU, wherever the tests run."""
-    monkeypatch.setattr(session, "_nvidia_driver", lambda: False)
+    monkeypatch.setattr(devices, "_nvidia_driver", lambda: False)
 
 
 class CpuOnlySession:
@@ -50,9 +50,28 @@ def test_a_model_loads_and_runs(tiny_model: Path) -> None:
     assert_allclose(out[:, :, 5, 5], np.broadcast_to([-0.1 - 0.025, 0.08 + 0.025], (3, 2)), atol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cuda:0 ", "cpu:0", "auto\n"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "",
+        "gpu",
+        "CPU",
+        "cuda:",
+        "cuda:-1",
+        "cuda:x",
+        "cuda:0 ",
+        "cpu:0",
+        "auto\n",
+        "cuda:0,",
+        "cuda:,1",
+        "cuda:0, 1",
+        "cuda:0,cuda:1",
+        "cuda:٣",
+        "cpu,cuda:0",
+    ],
+)
 def test_an_unknown_device_is_a_usage_error(tiny_model: Path, device: str) -> None:
-    with pytest.raises(UsageError, match="choose auto, cpu, cuda or cuda:N"):
+    with pytest.raises(UsageError, match=r"choose auto, cpu, cuda or cuda:N .* as in cuda:0,1\."):
         load_model(tiny_model, device)
 
 
@@ -82,7 +101,7 @@ def test_cuda_without_a_gpu_never_runs_on_the_cpu(
 def test_cuda_that_quietly_falls_back_is_noticed(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """onnxruntime opens a CPU session when CUDA's libraries are missing; only get_providers() tells."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(session, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     real = ort.InferenceSession
 
@@ -103,7 +122,7 @@ def test_cuda_that_fails_to_start_is_a_device_error(tiny_model: Path, monkeypatc
         raise RuntimeError("CUDA driver version is insufficient\nand much more")
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(session, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(ort, "InferenceSession", broken)
     with pytest.raises(DeviceError, match="driver version is insufficient") as caught:
@@ -259,7 +278,7 @@ def written(path: Path, content: bytes) -> Path:
 
 def test_auto_asks_for_the_cpus_file_when_cuda_can_not_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(session, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     real = ort.InferenceSession
 

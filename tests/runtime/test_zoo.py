@@ -61,7 +61,7 @@ def two_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_no_cuda", lambda: "no NVIDIA GPU was found")
+    monkeypatch.setattr(session, "no_cuda", lambda: "no NVIDIA GPU was found")
 
 
 def processor(monkeypatch: pytest.MonkeyPatch, int8: str) -> None:

@@ -1,179 +1,256 @@
 """Photos a second of whole runs, side by side with the script that people write and with DDColor's way.
 
-    python benchmarks/endtoend.py [--photos 12] [--peers naive ddcolor-tiny] [--json FILE]
+    python benchmarks/endtoend.py [--photos 24] [--peers naive ddcolor-tiny] [--json FILE] [--plot FILE.png|webp]
 
-Makes gray photos of 12 megapixels (JPEG at 8 bits, TIFF at 16), runs each way as a process of its own over the folder
-in turns, and prints wall and processor seconds a photo, start-up left out (a run over one photo is subtracted), with
-ratios to bwcolor. Then what the parts of one JPEG cost alone, in one thread, against the processor time of the run.
+Makes gray photos of 12 megapixels (JPEG at 8 bits, TIFF at 16, uncompressed and LZW), runs each way as a process of its
+own over the folder in turns, and prints wall and processor seconds a photo, start-up left out (a run over a tiny photo
+is subtracted), with ratios to bwcolor. Then what the stages cost alone (benchmarks/stages.py) against the processor
+time of the run, the wall time against the slowest resource, and what was asked of bwcolor beside what was measured.
+
+The peers ddcolor-tiny and ddcolor-large need torch and, in a folder of their own, other packages:
+
+    pip install --no-deps --target PEERS spandrel spandrel_extra_arches safetensors einops
+    python benchmarks/endtoend.py --peers naive ddcolor-tiny --peer-packages PEERS
 """
 
 import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from children import Cost, apart, bwcolor_command, cost_of, environment, this_machine
 from memory import make_photo
 
-os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1"))  # one thread each, as bwcolor has
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 4000, 3000  # px
-KINDS = {"jpeg": (".jpg", 8), "tiff16": (".tif", 16)}
+TINY = (64, 48)  # px
+KINDS = {"jpeg": (".jpg", 8, 1), "tiff16": (".tif", 16, 2), "tiff16-lzw": ("_lzw.tif", 16, 2)}  # last: photos are fewer
+FAST, AUTO, NAIVE, DDCOLOR = "bwcolor fast", "bwcolor auto", "naive", "ddcolor-tiny"
+PEERS = (NAIVE, DDCOLOR, "ddcolor-large")
+SLOW_PHOTOS = 5  # at most, for DDColor, of which each takes seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Of a run over a folder: wall and processor seconds, and the largest process's memory in MB."""
+class Folders:
+    """photos: all of a kind. few: some of them. tiny: one that costs next to nothing. work: where outputs go."""
 
-    wall: float
-    cpu: float
-    peak: float
+    photos: Path
+    few: Path
+    tiny: Path
+    work: Path
+
+    def of(self, way: str) -> Path:
+        return self.few if way.startswith("ddcolor") else self.photos
 
 
-def command(way: str, photos: Path, out: Path) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One line of what was asked. most: whether the figure is to be below, not above, `limit`."""
+
+    what: str
+    limit: float
+    measured: float
+    most: bool = False
+    unit: str = ""
+
+    def met(self) -> bool:
+        return self.measured <= self.limit if self.most else self.measured >= self.limit
+
+    def __str__(self) -> str:
+        bound = "at most" if self.most else "at least"
+        state = "" if self.met() else "  (missed)"
+        return f"{self.what}: asked {bound} {self.limit:g}{self.unit}, measured {self.measured:.3g}{self.unit}{state}"
+
+
+def default_file() -> str:
+    """The file of the default model that bwcolor takes on this processor, for the naive script to take the same."""
+    from bwcolor.zoo import choose, find_model
+
+    return str(choose(find_model("default"), "cpu").path)
+
+
+def command(way: str, photos: Path, out: Path, model: str) -> list[str]:
     """What runs the way over a folder."""
-    if way == "naive":
-        model = HERE.parent / "bwcolor" / "models" / "default-int8.onnx"
-        return [sys.executable, str(HERE / "peers" / "naive.py"), str(photos), str(out), str(model)]
+    if way == NAIVE:
+        return [sys.executable, str(HERE / "peers" / "naive.py"), str(photos), str(out), model]
     if way.startswith("ddcolor-"):
         return [sys.executable, str(HERE / "peers" / "ddcolor.py"), str(photos), str(out), way.partition("-")[2]]
-    detail = way.partition(" ")[2]
-    return [
-        sys.executable,
-        "-m",
-        "bwcolor",
-        str(photos),
-        "--out",
-        str(out),
-        "-q",
-        "--detail",
-        detail,
-        "--device",
-        "cpu",
-    ]
+    return bwcolor_command(photos, out, "-q", "--detail", way.partition(" ")[2])
 
 
-def run(way: str, photos: Path, work: Path) -> Cost:
-    """One run in a process of its own."""
+def run(way: str, photos: Path, work: Path, model: str, peer_packages: Path | None) -> Cost:
+    """One run in a process of its own; ends the program when it fails or leaves a photo out."""
     out = work / "out"
     shutil.rmtree(out, ignore_errors=True)
-    started = time.monotonic()
-    every = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count())} if way.startswith("ddcolor") else None
-    child = subprocess.Popen(command(way, photos, out), stdout=subprocess.DEVNULL, env=every)
-    _, status, usage = os.wait4(child.pid, 0)
-    if os.waitstatus_to_exitcode(status):
+    env = environment()
+    if way.startswith("ddcolor"):
+        env = environment(os.cpu_count() or 1, **({"PYTHONPATH": str(peer_packages)} if peer_packages else {}))
+    cost = cost_of(command(way, photos, out, model), env)
+    if cost.exit_code or not all((out / photo.name).is_file() for photo in photos.iterdir()):
         raise SystemExit(f"{way} failed on {photos}")
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes here
-    return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+    return cost
 
 
-def compared(ways: list[str], photos: Path, one: Path, work: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds a photo of each way, the best of several rounds in turns, start-up subtracted."""
-    count = len(list(photos.iterdir()))
+def compared(ways: list[str], folders: Folders, rounds: int, peer_packages: Path | None) -> dict[str, dict[str, float]]:
+    """Costs of a photo by each way: the fastest of several rounds in turns, less the fastest run over a tiny photo."""
+    model = apart(default_file)
     found: dict[str, list[tuple[Cost, Cost]]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
-            found[way].append((run(way, one, work), run(way, photos, work)))
+            start = run(way, folders.tiny, folders.work, model, peer_packages)
+            found[way].append((start, run(way, folders.of(way), folders.work, model, peer_packages)))
+    shutil.rmtree(folders.work / "out")
     table = {}
     for way, costs in found.items():
-        wall = min(many.wall - start.wall for start, many in costs) / (count - 1)
-        cpu = min(many.cpu - start.cpu for start, many in costs) / (count - 1)
+        photos = len(list(folders.of(way).iterdir()))
+        start = min((start for start, _ in costs), key=lambda cost: cost.wall)
+        best = min((many for _, many in costs), key=lambda cost: cost.wall)
+        wall, cpu = (best.wall - start.wall) / photos, (best.cpu - start.cpu) / photos
         table[way] = {
-            "wall s a photo": wall, "cpu s a photo": cpu, "cores busy": cpu / wall,
-            "first photo s": min(start.wall for start, _ in costs), "peak MB": max(many.peak for _, many in costs),
+            "photos": photos, "wall s a photo": wall, "cpu s a photo": cpu, "cores busy": cpu / wall,
+            "start s": start.wall, "peak MB": max(many.peak for _, many in costs),
         }  # fmt: skip
+    for row in table.values():
+        row["times bwcolor auto"] = row["wall s a photo"] / table[AUTO]["wall s a photo"]
     return table
 
 
-def parts(photo: Path) -> dict[str, float]:
-    """Processor milliseconds of what a gray JPEG needs at least, each alone, the best of several."""
-    import cv2
-    import numpy as np
-    import simplejpeg
+def limits(row: dict[str, float], stages: dict[str, Any]) -> dict[str, float]:
+    """Wall seconds that each resource needs for a photo at least, and how near the run came to the slowest.
 
-    from bwcolor.chroma import predict_chroma
-    from bwcolor.formats.jpeg import GrayEncoder, carry_luma
-    from bwcolor.output import chroma_quantization, chroma_strips
-    from bwcolor.zoo import load
-
-    cv2.setNumThreads(1)
-    source = photo.read_bytes()
-    luma = np.asarray(simplejpeg.decode_jpeg(source, "GRAY"))[..., 0]
-    model = load("default", "cpu")
-    chroma = predict_chroma(luma, 1, model, "fast")
-    planes = [[strip[at] for strip in chroma_strips(luma, chroma, "420")] for at in (0, 1)]
-
-    def encoded() -> list[bytes]:
-        encoders = [GrayEncoder(chroma_quantization(92), False) for _ in planes]
-        for encoder, plane in zip(encoders, planes, strict=True):
-            for strip in plane:
-                encoder.add(strip)
-        return [encoder.finish() for encoder in encoders]
-
-    files = encoded()
-    work: dict[str, Callable[[], object]] = {
-        "luma decoded": lambda: simplejpeg.decode_jpeg(source, "GRAY"),
-        "network, with the photo reduced": lambda: predict_chroma(luma, 1, model, "fast"),
-        "chroma enlarged and fitted": lambda: list(chroma_strips(luma, chroma, "420")),
-        "chroma encoded": encoded,
-        "luma carried over": lambda: b"".join(carry_luma(source, files)),
-    }
-    return {name: _milliseconds(one) for name, one in work.items()}
+    processor: the run's processor time spread over all cores. disk: output written and flushed.
+    """
+    processor, disk = row["cpu s a photo"] / (os.cpu_count() or 1), stages["disk s a photo"]
+    return {
+        "processor s": processor, "disk s": disk, "wall s": row["wall s a photo"],
+        "wall over slowest": row["wall s a photo"] / max(processor, disk),
+    }  # fmt: skip
 
 
-def _milliseconds(work: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(7):
-        started = time.process_time()
-        work()
-        best = min(best, time.process_time() - started)
-    return 1000 * best
+def shares(row: dict[str, float], stages: dict[str, Any]) -> dict[str, float]:
+    """Sums of the stages alone, ms, beside the processor time of the run."""
+    from stages import CODEC, PARTS
+
+    alone, run_ms = stages["ms"], 1000 * row["cpu s a photo"]
+    parts = sum(value for name, value in alone.items() if name in PARTS)
+    codec = sum(value for name, value in alone.items() if name in CODEC)
+    return {
+        "run ms": run_ms, "parts ms": parts, "run over parts": run_ms / parts,
+        "codec share of parts": codec / parts, "rest ms": max(0.0, run_ms - sum(alone.values())),
+    }  # fmt: skip
+
+
+def asked(kinds: dict[str, dict[str, Any]]) -> list[Asked]:
+    """What was asked of bwcolor, as far as this run measured it."""
+    lines: list[Asked] = []
+    for kind, found in kinds.items():
+        table = found["ways"]
+
+        def times(peer: str, way: str, table: dict[str, dict[str, float]] = table) -> float:
+            return table[peer]["wall s a photo"] / table[way]["wall s a photo"]
+
+        if NAIVE in table:
+            lines += [
+                Asked(f"{kind}, --detail fast, times the naive script", 8 if kind == "jpeg" else 3, times(NAIVE, FAST)),
+                Asked(f"{kind}, default, times the naive script", 4 if kind == "jpeg" else 3, times(NAIVE, AUTO)),
+            ]
+        if DDCOLOR in table:
+            lines.append(Asked(f"{kind}, default, times {DDCOLOR}", 15, times(DDCOLOR, AUTO)))
+        if kind == "jpeg":
+            fast = table[FAST]
+            busy, peak = (
+                100 * fast["cores busy"] / (os.cpu_count() or 1),
+                max(table[FAST]["peak MB"], table[AUTO]["peak MB"]),
+            )
+            lines += [
+                Asked(
+                    "jpeg, --detail fast, processor time over its parts", 1.6, found["shares"]["run over parts"], True
+                ),
+                Asked("jpeg, --detail fast, all cores busy", 85, busy, unit=" %"),
+                Asked("jpeg, peak memory", 350, peak, True, " MB"),
+            ]
+    return lines
+
+
+def measured(
+    kind: str, work: Path, photos: int, peers: list[str], rounds: int, packages: Path | None
+) -> dict[str, Any]:
+    """All of a kind."""
+    ending, bits, fewer = KINDS[kind]
+    photos = max(2, photos // fewer)
+    folders = Folders(*(work / kind / name for name in ("photos", "few", "tiny", "work")))
+    for folder in (folders.photos, folders.few, folders.tiny, folders.work):
+        folder.mkdir(parents=True)
+    first = folders.photos / f"00{ending}"
+    apart(make_photo, first, WIDTH, HEIGHT, bits)
+    for number in range(1, photos):
+        shutil.copy(first, first.with_name(f"{number:02}{ending}"))
+    for number in range(min(SLOW_PHOTOS, photos)):
+        shutil.copy(first, folders.few / f"{number:02}{ending}")
+    apart(make_photo, folders.tiny / first.name, *TINY, bits)
+    ways = [FAST, AUTO, *(peer for peer in peers if kind == "jpeg" or peer == NAIVE)]
+    table = compared(ways, folders, rounds, packages)
+    from_stages = apart(_stage_costs, first, folders.work)
+    shutil.rmtree(work / kind)
+    return {
+        "ways": table, "stages": from_stages,
+        "shares": apart(shares, table[FAST], from_stages), "limits": limits(table[FAST], from_stages),
+    }  # fmt: skip
+
+
+def _stage_costs(photo: Path, folder: Path) -> dict[str, object]:
+    from stages import stage_costs
+
+    return stage_costs(photo, folder)
+
+
+def told(kind: str, found: dict[str, Any]) -> str:
+    """A kind's figures in lines."""
+    lines = [f"\n{kind}, {WIDTH} x {HEIGHT} px"]
+    for way, row in found["ways"].items():
+        lines.append(f"{way:14}" + "  ".join(f"{name} {value:.3g}" for name, value in row.items()))
+    alone, summed, limit = found["stages"]["ms"], found["shares"], found["limits"]
+    lines += [
+        "stages alone, ms: " + ", ".join(f"{name} {value:.0f}" for name, value in alone.items()),
+        f"--detail fast: {summed['run ms']:.0f} ms of processor time a photo, {summed['run over parts']:.2f} times"
+        f" its parts' {summed['parts ms']:.0f}, of which the codec {100 * summed['codec share of parts']:.0f} %",
+        f"wall {1000 * limit['wall s']:.0f} ms a photo, {limit['wall over slowest']:.2f} times the slowest resource:"
+        f" processor {1000 * limit['processor s']:.0f}, disk {1000 * limit['disk s']:.0f}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", nargs="*", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--peers", nargs="*", default=["naive"], help="naive, ddcolor-tiny, ddcolor-large")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[NAIVE])
+    parser.add_argument("--peer-packages", type=Path, metavar="FOLDER")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
     chosen = parser.parse_args()
-    found: dict[str, object] = {}
+    os.environ.update(environment())  # for what runs `apart`
+    kinds: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
         for kind in chosen.kinds:
-            ending, bits = KINDS[kind]
-            photos, one = work / kind, work / f"{kind} one"
-            photos.mkdir()
-            one.mkdir()
-            make_photo(photos / f"00{ending}", WIDTH, HEIGHT, bits)
-            for number in range(1, chosen.photos):
-                shutil.copy(photos / f"00{ending}", photos / f"{number:02}{ending}")
-            shutil.copy(photos / f"00{ending}", one)
-            ways = ["bwcolor fast", "bwcolor auto", *chosen.peers]
-            table = compared(ways, photos, one, work, chosen.rounds)
-            ours = table["bwcolor auto"]
-            sys.stdout.write(f"\n{kind}, {WIDTH} x {HEIGHT} px, {chosen.photos} photos\n")
-            for way, row in table.items():
-                row["times bwcolor auto"] = row["wall s a photo"] / ours["wall s a photo"]
-                sys.stdout.write(f"{way:14}" + "  ".join(f"{name} {value:.3g}" for name, value in row.items()) + "\n")
-            found[kind] = table
-            if kind == "jpeg":
-                alone = parts(photos / f"00{ending}")
-                ratio = 1000 * ours["cpu s a photo"] / sum(alone.values())
-                sys.stdout.write(
-                    "parts alone, ms: " + ", ".join(f"{name} {value:.0f}" for name, value in alone.items())
-                )
-                sys.stdout.write(f"; together {sum(alone.values()):.0f}, the run {ratio:.2f} times as much\n")
-                found["parts"] = {"ms": alone, "cpu of the run over their sum": ratio}
+            kinds[kind] = measured(kind, Path(folder), chosen.photos, chosen.peers, chosen.rounds, chosen.peer_packages)
+            sys.stdout.write(told(kind, kinds[kind]))
+            sys.stdout.flush()
+    lines = [str(line) for line in asked(kinds)]
+    sys.stdout.write("\n" + "\n".join(lines) + "\n")
+    found = {"benchmark": "endtoend", "machine": this_machine(), "kinds": kinds, "asked": lines}
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    if chosen.plot:
+        from drawing import draw
+
+        draw(found, chosen.plot)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ the child's peak resident memory from the operating system (Linux and macOS).
 
 import argparse
 import json
-import multiprocessing
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from children import apart, bwcolor_command, cost_of
 
 CASES = (  # name, width, height in px, bits
     ("12_megapixels.jpg", 4000, 3000, 8),
@@ -62,17 +60,13 @@ def make_photo(path: Path, width: int, height: int, bits: int) -> None:
 
 def measure(photo: Path, out: Path, model: str) -> dict[str, object]:
     """Colorizes one photo in a child process: exit code, wall seconds, peak memory in MB."""
-    command = [sys.executable, "-m", "bwcolor", str(photo), "--out", str(out), "--model", model, "--device", "cpu"]
-    started = time.monotonic()
-    child = subprocess.Popen(command, stderr=sys.stderr)
-    _, status, usage = os.wait4(child.pid, 0)
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes here
+    cost = cost_of(bwcolor_command(photo, out, "-q", "--model", model))
     return {
         "photo": photo.name,
-        "exit_code": os.waitstatus_to_exitcode(status),
-        "seconds": round(time.monotonic() - started, 2),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
-        "peak_mb": round(usage.ru_maxrss / unit),
+        "exit_code": cost.exit_code,
+        "seconds": round(cost.wall, 2),
+        "cpu_seconds": round(cost.cpu, 2),
+        "peak_mb": round(cost.peak),
     }
 
 
@@ -83,17 +77,13 @@ def main() -> int:
     parser.add_argument("--cases", nargs="*", default=[name for name, *_ in CASES], help="Only these.")
     arguments = parser.parse_args()
     results = []
-    spawn = multiprocessing.get_context("spawn")
     sys.stdout.write(f"{'photo':28}{'exit':>6}{'wall s':>9}{'CPU s':>9}{'peak MB':>10}\n")
     with tempfile.TemporaryDirectory() as folder:
         for name, width, height, bits in CASES:
             if name not in arguments.cases:
                 continue
             photo = Path(folder, name)
-            # In a process of its own: a child's peak starts at what its parent holds.
-            maker = spawn.Process(target=make_photo, args=(photo, width, height, bits))
-            maker.start()
-            maker.join()
+            apart(make_photo, photo, width, height, bits)
             result = measure(photo, Path(folder, "out"), arguments.model)
             results.append(result)
             sys.stdout.write(

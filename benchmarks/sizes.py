@@ -39,7 +39,7 @@ def colours(gray: NDArray[np.uint8], model: OnnxModel, sizes: list[int], way: st
             seen, network = reduced_to(gray, *scaled_size(height, width, size)), model
         else:
             seen, network = gray, dataclasses.replace(model, spec=dataclasses.replace(model.spec, network_size=size))
-        chroma = predict_chroma(seen, 1, network, "fast")
+        chroma = predict_chroma(seen, 1, network, "auto")
         found.append(compose(base, cv2.resize(chroma, small[::-1], interpolation=cv2.INTER_AREA)))
     return found
 

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from children import bwcolor_command, ended, environment
 from PIL import Image
 
 EVERY = 100  # photos between two looks at memory
@@ -40,7 +41,7 @@ def resident(pid: int) -> float:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 def children(pid: int) -> list[int]:
@@ -50,11 +51,13 @@ def children(pid: int) -> list[int]:
 def run(photos: Path, out: Path) -> dict[str, object]:
     """One run of the command line: seconds, ends by state, and memory as it went on."""
     started = time.monotonic()
-    command = [sys.executable, "-m", "bwcolor", str(photos), "--out", str(out), "--progress", "json"]
+    command = bwcolor_command(photos, out, "--progress", "json")
     looks: list[tuple[int, float, float]] = []
     states: dict[str, int] = {}
     sums: dict[str, object] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
             record = json.loads(line)
@@ -62,12 +65,13 @@ def run(photos: Path, out: Path) -> dict[str, object]:
                 sums = record
                 continue
             states[record["state"]] = states.get(record["state"], 0) + 1
-            ended = sum(states.values())
-            if ended % EVERY == 0:
-                looks.append((ended, resident(process.pid), sum(map(resident, children(process.pid)))))
+            count = sum(states.values())
+            if count % EVERY == 0:
+                looks.append((count, resident(process.pid), sum(map(resident, children(process.pid)))))
+        cost = ended(process, started)
     return {
-        "seconds": round(time.monotonic() - started, 1), "exit_code": process.returncode, "states": states,
-        "troubles": sums.get("troubles"), "looks": looks,
+        "seconds": round(cost.wall, 2), "cpu_seconds": round(cost.cpu, 2), "peak_mb": round(cost.peak),
+        "exit_code": cost.exit_code, "states": states, "troubles": sums.get("troubles"), "looks": looks,
     }  # fmt: skip
 
 

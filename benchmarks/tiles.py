@@ -3,11 +3,11 @@
     python benchmarks/tiles.py PHOTOS [--model NAME|FILE.onnx] [--sizes 96 128 192 256 384] [--judged 0.5] [--json FILE]
 
 PHOTOS: in colour; each is made gray (BT.601) and colorized at its own size, then judged when reduced to --judged
-megapixels. "fast" is --detail fast, a number is --detail max with tiles of that side. psnr, de00: against the truth, as
-they are; "as colourful": with chroma multiplied so that the colourfulness is that of "fast", since a dull model gains
+megapixels. "none" is --detail auto, a number is --detail max with tiles of that side. psnr, de00: against the truth, as
+they are; "as colourful": with chroma multiplied so that the colourfulness is that of "none", since a dull model gains
 both. apart: CIEDE2000 between the outputs with this size and with the model's own, mean and worst photo. seams: how
 much chroma changes from pixel to pixel at the tiles' borders over how much it does elsewhere, and that over the same
-of "fast", which has no tiles, at the same places: photos are not alike everywhere. ms: processor time of a photo's
+of "none" at the same places: photos are not alike everywhere. ms: processor time of a photo's
 colours; MB: peak memory of a child process that does that for one photo of 12 megapixels.
 """
 
@@ -36,13 +36,13 @@ from bwcolor.tiling import plan_tiles
 from bwcolor.zoo import load
 
 Picture = NDArray[np.uint8]
-FAST = "fast"
+NONE = "none"
 
 
 def with_tiles(model: OnnxModel, way: str) -> tuple[OnnxModel, Detail]:
-    """The model and --detail of a way: "fast", or the side of tiles."""
-    if way == FAST:
-        return model, "fast"
+    """The model and --detail of a way: "none", or the side of tiles."""
+    if way == NONE:
+        return model, "auto"
     return dataclasses.replace(model, spec=dataclasses.replace(model.spec, tile_size=int(way))), "max"
 
 
@@ -94,7 +94,7 @@ def measure(paths: list[Path], model: OnnxModel, ways: list[str], judged: float)
             started = time.process_time()
             found[way] = predict_chroma(gray, 1, network, detail)
             seconds[way] += time.process_time() - started
-        untiled = cv2.resize(found[FAST], working[::-1], interpolation=cv2.INTER_CUBIC)
+        untiled = cv2.resize(found[NONE], working[::-1], interpolation=cv2.INTER_CUBIC)
         for way in ways[1:]:
             tiled = cv2.resize(found[way], working[::-1], interpolation=cv2.INTER_CUBIC)
             borders[way].append(seams(tiled, int(way)) / seams(untiled, int(way)))
@@ -105,12 +105,12 @@ def measure(paths: list[Path], model: OnnxModel, ways: list[str], judged: float)
             apart[way].append(float(difference.mean()))
         kept.append((seen, truth, found))
     table = {}
-    vivid = summarize(scores[FAST]).colourfulness_ratio
+    vivid = summarize(scores[NONE]).colourfulness_ratio
     for way in ways:
         plain = summarize(scores[way])
         factor = vivid / plain.colourfulness_ratio
         equal = summarize([score(compose_pixels(g, None, factor * found[way]), t) for g, t, found in kept])
-        better = np.mean([mine.de00 < none.de00 for mine, none in zip(scores[way], scores[FAST], strict=True)])
+        better = np.mean([mine.de00 < none.de00 for mine, none in zip(scores[way], scores[NONE], strict=True)])
         table[way] = {
             "psnr": plain.psnr, "de00": plain.de00, "colourfulness": plain.colourfulness_ratio,
             "as colourful psnr": equal.psnr, "as colourful de00": equal.de00, "photos better": float(better),
@@ -140,7 +140,7 @@ def main() -> int:
     if arguments.photos is None:
         parser.error("PHOTOS is missing")
     sides = sorted({model.spec.tile_size, *arguments.sizes})
-    ways = [FAST, *map(str, sides)]
+    ways = [NONE, *map(str, sides)]
     paths = [job.source for job in find_jobs(arguments.photos, None).jobs]
     table = measure(paths, model, ways, arguments.judged)
     sys.stdout.write(

@@ -11,7 +11,7 @@ from bwcolor.machine import cores, memory
 MAX_JOBS = 16  # photos at once by default: of gray JPEGs more than 5 hardly pay, of PNGs all do
 LEAST_PIXELS = 60_000_000  # over all photos in work, on any machine; a larger photo is worked on alone
 PIXELS_A_JOB = 15_000_000  # on machines with more cores, as memory allows
-BYTES_A_PIXEL = 31  # at most, of a PNG with 16 bits (benchmarks/memory.py)
+BYTES_A_PIXEL = 25  # at most, of a PNG with 16 bits (benchmarks/memory.py)
 SHARE = 0.25  # of the memory, that photos in work may take together
 
 
@@ -21,10 +21,9 @@ def threads_for(jobs: int) -> int:
     return jobs or min(MAX_JOBS, found.usable, max(1, math.ceil(found.limit or MAX_JOBS)))
 
 
-def pixels_at_once(jobs: int) -> int:
-    """Over all photos in work. jobs: as of threads_for."""
-    found = memory()
-    room = min((size for size in (found.total, found.limit) if size), default=0)
+def pixels_at_once(jobs: int, most: int = 0) -> int:
+    """Over all photos in work. jobs: as of threads_for. most: bytes of memory that may be used, 0 for the machine's."""
+    room = most or memory().most or 0
     return max(LEAST_PIXELS, min(PIXELS_A_JOB * threads_for(jobs), int(SHARE * room / BYTES_A_PIXEL)))
 
 

@@ -4,6 +4,7 @@ Heavy packages are imported inside the command, so that --help stays quick.
 """
 
 import enum
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,9 +127,10 @@ def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> Non
     typer.echo(f"Pixels by hue, % (truth): {shares}")
     if doubt := calibration(results):
         fifths = ", ".join(f"{b:.1f} (doubt {a:.1f})" for a, b in zip(doubt.doubts, doubt.errors, strict=True))
+        correlation = "not known" if math.isnan(doubt.correlation) else f"{doubt.correlation:.2f}"
         typer.echo(
             f"CIEDE2000 of the least doubtful fifth of the photos to that of the most: {fifths}; correlation of ranks"
-            f" {doubt.correlation:.2f}"
+            f" {correlation}"
         )
     for result in sorted(results, key=lambda r: -r.model.de00)[:worst]:
         typer.echo(

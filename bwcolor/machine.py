@@ -41,6 +41,11 @@ class Memory:
     free: int | None
     limit: int | None
 
+    @property
+    def most(self) -> int | None:
+        """What this process may ever take."""
+        return min((size for size in (self.total, self.limit) if size), default=None)
+
 
 class _WindowsMemory(ctypes.Structure):
     """MEMORYSTATUSEX (sysinfoapi.h)."""

@@ -21,9 +21,9 @@ class ColorizeOptions:
     """Settings of one run.
 
     strength: how much colour, 0 (gray) to 1 (as the model says). saturation: a further factor on chroma, 0 to 4.
-    detail: "fast" is one look at the whole reduced photo; "auto" adds a second one at half the size that tells how
-    doubtful its colours are, and leaves them as they are; "max" adds tiles too, where the photo is larger than the
-    network's view. No kind of photo was found for which tiles lower the error (benchmarks/tiles.py).
+    detail: "fast" is one look at the whole reduced photo; "auto" two, whose colours are averaged and which tell how
+    doubtful they are; "max" adds tiles, where the photo is larger than the network's view. No kind of photo was
+    found for which tiles lower the error (benchmarks/tiles.py).
     overwrite: replace outputs that exist instead of skipping them.
     max_pixels: photos with more pixels than this are refused before they are decoded.
     max_pages: TIFFs with more pages than this are refused.
@@ -72,7 +72,8 @@ class ColorizeOptions:
 
     def of_outputs(self) -> dict[str, object]:
         """The settings that change outputs."""
-        return {name: value for name, value in asdict(self).items() if name not in NOT_OF_OUTPUTS}
+        values = {name: value for name, value in asdict(self).items() if name not in NOT_OF_OUTPUTS}
+        return values | {"tile": self.tile if self.detail == "max" else 0}
 
     def in_words(self) -> str:
         """The settings that change colours, for the label."""

@@ -21,6 +21,9 @@ from bwcolor.trial import check_signature, try_network
 Result = TypeVar("Result")
 
 
+BATCH = 4  # pictures a call: more gain nothing on a CPU, and memory stays bounded
+
+
 class Network(Protocol):
     """What the pipeline needs of one network; a test passes a constant one."""
 
@@ -209,7 +212,7 @@ def open_model(
         return SharedSession(open_session(read_model_file(path, sha256).content, device, SPARING), threads=1)
 
     try:
-        pictures = 1 if check_signature(file.onnx, spec) else 0
+        pictures = 1 if check_signature(file.onnx, spec) else BATCH
         shared = SharedSession(open_session(file.content, device), 0 if device == "cpu" else THREADS_ON_GPU)
         model = OnnxModel(spec, path, sha256, device, why, pictures, shared, Standing(reopen, to_cpu))
         try_network(model.run, spec)

@@ -91,7 +91,8 @@ class Standing:
         except ModelError as error:
             raise ModelError(f"{trouble.words}, and the CPU can't take over ({error})") from error
         spec = replace(on_cpu.spec, tile_size=model.spec.tile_size)
-        taken = replace(on_cpu, spec=spec, pictures=on_cpu.pictures or model.pictures, _standing=self)
+        pictures = 1 if on_cpu.pictures == 1 else model.pictures  # its file may take one at a time only
+        taken = replace(on_cpu, spec=spec, pictures=pictures, _standing=self)
         self._move(trouble, taken, f"the rest of the run is on the CPU, with model {taken.label}")
 
     def _let_go(self, footing: "OnnxModel", trouble: Trouble) -> None:
@@ -161,6 +162,8 @@ class Spread:
 
     def _note(self, worked: str, failed: dict[str, Trouble]) -> None:
         """Leaves out what failed at work that another GPU has done."""
+        if not failed:
+            return
         with self._lock:
             self._left_out = (self._left_out | failed.keys()) - {worked}
             for trouble in failed.values():

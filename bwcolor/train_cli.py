@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bwcolor.errors import DeviceError, UsageError
+from bwcolor.errors import DeviceError, FolderError, UsageError
 from bwcolor.exits import errors_as_sentences
 
 TRAINING_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib")
@@ -182,7 +182,10 @@ def average(
         if output.exists() and not overwrite:
             raise UsageError(f"{output} exists; --overwrite replaces it.")
         mean = averaged(checkpoints)
-        output.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FolderError(f"{output.parent}: can't be made ({error.strerror}); name another --output.") from error
         save_checkpoint(mean, output)
         typer.echo(printable(f"{output}: the mean of {len(checkpoints)}; bwcolor export and --init-from take it"))
 

@@ -30,8 +30,8 @@ from bwcolor.trial import trial_pictures
 # missing is an error, never replaced by one of another precision.
 BUNDLED: dict[str, dict[str, str]] = {"default": {"int8": "default-int8.onnx", "fp16": "default-fp16.onnx"}}
 SHA256 = {
-    "default-int8.onnx": "892b08c58ff871a02b382588b5f42e1e0671b26591a9b10cee1e5e4461552dda",
-    "default-fp16.onnx": "1d55f1f83a0a8e608a8d55bd37092e8575340acb476cc4ced9ccbb955a7072ed",
+    "default-int8.onnx": "a8d00265b8f0f68bdba56d52766d7e8884b138a06b2bed84f6cf1e7daa016151",
+    "default-fp16.onnx": "be053ac048080c63f5b5a6e35e6a38c46e80584465cb016f65e14e4576a67ef2",
 }
 MODEL_CARD = "README.md"
 

@@ -74,7 +74,7 @@ def test_add_list_info_verify_remove(tmp_path: Path, folder: Path, tiny_model: P
             assert lines[f"default-{precision}"].split()[1:3] == ["bundled", precision]
         assert all(word in lines["zhang-2016"] for word in ("added", "fp32", "l to ab", "BSD-2-Clause", "0.0 MB"))
         assert "luma to cbcr" in lines["own"]
-        assert re.search("On this machine --model default is default 2 (int8|fp16)", listing.stdout)
+        assert re.search("On this machine --model default is default 3 (int8|fp16)", listing.stdout)
         assert str(folder) in listing.stdout
 
     info = run("models", "info", "zhang-2016")

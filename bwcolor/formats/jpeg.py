@@ -5,9 +5,9 @@ So the entropy-coded scans of a gray file are carried over byte for byte as thos
 followed by scans of Cb and Cr that are taken from two gray files encoded for the purpose.
 """
 
+import contextlib
 import io
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple
@@ -291,7 +291,9 @@ def encode_gray(plane: NDArray[Any], table: list[int], progressive: bool) -> byt
 def _memory_file() -> BinaryIO:
     """A file with a descriptor where the system has such ones in memory: Pillow holds Python's lock while it encodes
     into anything else, and other photos wait."""
-    return os.fdopen(os.memfd_create("jpeg"), "w+b") if sys.platform == "linux" else io.BytesIO()
+    with contextlib.suppress(AttributeError, OSError):  # no such call, or not here
+        return os.fdopen(os.memfd_create("jpeg"), "w+b")
+    return io.BytesIO()
 
 
 class GrayEncoder:

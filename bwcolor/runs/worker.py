@@ -136,7 +136,7 @@ def _work(setup: Setup, line: Line) -> None:
     from bwcolor.zoo import load
 
     model: Future[Model] = Future()
-    budget = PixelBudget(pixels_at_once(setup.options.jobs))
+    budget = PixelBudget(pixels_at_once(setup.options.jobs, setup.memory))
 
     def work(task: Task) -> Ended:
         try:
@@ -158,7 +158,7 @@ def _work(setup: Setup, line: Line) -> None:
         try:
             options = setup.options
             opened = load(setup.model, setup.device)
-            opened = portioned(opened, options.tile, options.batch, threads_for(options.jobs))
+            opened = portioned(opened, options.tile, options.batch, threads_for(options.jobs), setup.memory)
             _limit_memory(setup.memory, opened.lines)
             line.say(Ready(opened.lines, opened.label, opened.sha256))
             model.set_result(opened)
@@ -204,9 +204,7 @@ def _limit_memory(limit: int, lines: tuple[str, ...]) -> None:
 
     from bwcolor.machine import memory
 
-    found = memory()
-    limit = limit or int(SHARE * min(size for size in (found.total, found.limit, HUGE) if size))
-
+    limit = limit or int(SHARE * (memory().most or HUGE))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

@@ -340,7 +340,7 @@ def test_a_dry_run_knows_what_is_stale(photos: Path, out: Path, tiny_model: Path
         (["--watch", "--limit", "2"], "--limit and --watch don't go together"),
         (["-0"], "name the list with --from-file"),
         (["--report", "report.jpg"], "has the name of a photo"),
-        (["--tile", "100"], "takes multiples of 32 px, 64 or more"),
+        (["--tile", "100"], "takes multiples of 32 px from 64 to 4096"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -142,7 +142,7 @@ def patch_process() -> None:
     elif WHOLE == "one-at-a-time":
         import bwcolor.budget
 
-        bwcolor.budget.pixels_at_once = lambda jobs: 1
+        bwcolor.budget.LEAST_PIXELS = bwcolor.budget.PIXELS_A_JOB = 1
     elif WHOLE == "model":
         import bwcolor.zoo
 

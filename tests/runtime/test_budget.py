@@ -29,7 +29,7 @@ def test_photos_at_once(cores: Cores, jobs: int, expected: int, monkeypatch: pyt
     [
         (2, Memory(64 * GB, None, None), 60_000_000),
         (16, Memory(64 * GB, None, None), 240_000_000),
-        (16, Memory(64 * GB, None, 16 * GB), 129_032_258),
+        (16, Memory(64 * GB, None, 16 * GB), 160_000_000),
         (16, Memory(4 * GB, None, None), 60_000_000),
         (16, Memory(None, None, None), 60_000_000),
     ],
@@ -37,3 +37,8 @@ def test_photos_at_once(cores: Cores, jobs: int, expected: int, monkeypatch: pyt
 def test_pixels_at_once(jobs: int, memory: Memory, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "memory", lambda: memory)
     assert budget.pixels_at_once(jobs) == expected
+
+
+def test_max_memory_counts_as_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "memory", lambda: Memory(64 * GB, None, None))
+    assert budget.pixels_at_once(16, 8 * GB) == 80_000_000

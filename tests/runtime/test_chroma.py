@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from runtime.pictures import FakeModel, flat, scene, scene16
 from tiny_model import TINY_SPEC
 
-from bwcolor.chroma import enlarged_strips, predict, predict_chroma
+from bwcolor.chroma import SECOND_SHARE, SECOND_SIZE, enlarged_strips, predict, predict_chroma
 from bwcolor.color import Array
 from bwcolor.formats.decoders import Pixels
 from bwcolor.options import Detail
@@ -22,6 +22,7 @@ from bwcolor.turning import as_stored, upright
 
 TILE = TINY_SPEC.tile_size
 ODD_SIZES = [(1, 1), (1, 2), (3, 5000), (5000, 3), (255, 333), (64, 64), (31, 33)]
+FINE = dataclasses.replace(TINY_SPEC, multiple=4)
 SEEN_AS_IS = dataclasses.replace(TINY_SPEC, network_size=64, multiple=1, tile_size=64)
 
 
@@ -85,8 +86,8 @@ def test_the_network_sees_the_photo_upright_and_chroma_comes_back_as_stored(orie
 @pytest.mark.parametrize("size", [(400, 600), (255, 333), (700, 300), (1000, 751)])
 def test_the_whole_pass_decides_the_colours_even_if_every_tile_disagrees(size: tuple[int, int]) -> None:
     photo = scene(*size)
-    whole = predict_chroma(photo, 1, FakeModel(wild_in_tiles), "fast")
-    model = FakeModel(wild_in_tiles)
+    whole = predict_chroma(photo, 1, FakeModel(wild_in_tiles, FINE), "auto")
+    model = FakeModel(wild_in_tiles, FINE)
     tiled = predict_chroma(photo, 1, model, "max")
     assert sum(len(batch) for batch in model.inputs) > 4, "tiles were used"
     assert tiled.shape[0] > 1.5 * whole.shape[0]
@@ -129,8 +130,8 @@ def test_any_size_is_fed_as_the_model_wants_it(size: tuple[int, int], detail: De
     assert np.isfinite(chroma).all()
     assert all(1 <= small <= large for small, large in zip(chroma.shape, size, strict=False))
     whole, *others = model.inputs
-    twice = detail != "fast" and np.sqrt(np.prod(size)) > TINY_SPEC.network_size // 2
-    tiles = others[:-1] if twice else others
+    twice = detail != "fast" and np.sqrt(np.prod(size)) > SECOND_SIZE * TINY_SPEC.network_size
+    tiles = others[1:] if twice else others
     for batch in model.inputs:
         assert batch.dtype == np.float32
         assert batch.shape[1] == 1
@@ -247,19 +248,44 @@ def by_size(batch: Array) -> Array:
     return flat(0.1, 0.06 if small else 0)(batch)
 
 
+def test_tiles_are_no_larger_than_the_photo() -> None:
+    model = FakeModel(by_luma, dataclasses.replace(TINY_SPEC, tile_size=4096))
+    predict_chroma(scene(400, 300), 1, model, "max")
+    assert max(batch.shape[2] for batch in model.inputs) <= 2 * TINY_SPEC.network_size + TINY_SPEC.multiple
+
+
 @pytest.mark.parametrize("detail", ["auto", "max"])
-def test_doubt_is_what_a_second_look_changes(detail: Detail) -> None:
+def test_two_looks_are_averaged_and_doubt_is_what_lies_between_them(detail: Detail) -> None:
     photo = scene(400, 400)
-    model = FakeModel(by_size)
-    assert predict(photo, 1, model, detail).doubt == pytest.approx(255 * 0.06, rel=0.02)
-    assert max(model.inputs[-1].shape[2:]) < TINY_SPEC.network_size, "it is the last look, and a smaller one"
-    assert predict(photo, 1, FakeModel(flat(0.1, -0.2)), detail).doubt == pytest.approx(0, abs=1e-3)
+    found = predict(photo, 1, FakeModel(by_size, FINE), detail)
+    assert found.doubt == pytest.approx(255 * 0.06, rel=0.02)
+    assert_allclose(found.chroma.mean((0, 1)), [0.1, SECOND_SHARE * 0.06], atol=1e-3)
+    sure = predict(photo, 1, FakeModel(flat(0.1, -0.2)), detail)
+    assert sure.doubt == pytest.approx(0, abs=1e-3)
+    assert_allclose(sure.chroma.mean((0, 1)), [0.1, -0.2], atol=1e-3)
 
 
-def test_colours_are_the_same_with_a_second_look() -> None:
+def test_the_second_look_is_smaller() -> None:
+    model = FakeModel(by_luma, SEEN_AS_IS)
     photo = scene(400, 300)
-    once = predict_chroma(photo, 1, FakeModel(by_size), "fast")
-    assert_array_equal(predict_chroma(photo, 1, FakeModel(by_size), "auto"), once)
+    found = predict(photo, 1, model, "auto")
+    first, second = (batch[0, 0] for batch in model.inputs)
+    assert second.shape[0] == pytest.approx(2 / 3 * first.shape[0], abs=1)
+    expected = cv2.resize(first, second.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert_allclose(second, expected, atol=1e-5)
+    assert found.doubt is not None
+    assert found.doubt < 6, "chroma that follows luma is nearly the same at both sizes"
+    once = predict_chroma(photo, 1, FakeModel(by_luma, SEEN_AS_IS), "fast")
+    assert np.abs(found.chroma - once).mean() < 0.02
+
+
+def test_margins_neither_add_nor_take_doubt() -> None:
+    page = np.full((300, 300), 255, np.uint8)
+    page[75:225, 75:225] = scene(150, 150)
+    bare, framed = (predict(photo, 1, FakeModel(by_size, FINE), "auto") for photo in (page[75:225, 75:225], page))
+    assert bare.doubt is not None
+    assert framed.doubt is not None
+    assert framed.doubt == pytest.approx(bare.doubt, rel=0.15)
 
 
 def test_nobody_looks_twice_where_it_tells_nothing() -> None:
@@ -272,5 +298,5 @@ def test_nobody_looks_twice_where_it_tells_nothing() -> None:
 
 def test_doubt_of_an_average_is_that_of_its_networks() -> None:
     photo = scene(400, 400)
-    sure, unsure = FakeModel(flat(0.1, 0)), FakeModel(by_size)
+    sure, unsure = FakeModel(flat(0.1, 0)), FakeModel(by_size, FINE)
     assert predict(photo, 1, Average((sure, unsure)), "auto").doubt == pytest.approx(255 * 0.03, rel=0.02)

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ def test_samples_are_told_apart_by_gpu(cuda: Any, tmp_path: Path, monkeypatch: p
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with cuda.gpu_samples(("cuda:0", "cuda:2")) as samples:
-        while not (tmp_path / "nvidia-smi.asked").exists():
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "nvidia-smi.asked").exists() and time.monotonic() < deadline:
             pass
     assert samples == {"cuda:0": ["12", "34"], "cuda:2": ["90"]}
     assert (tmp_path / "nvidia-smi.asked").read_text().startswith("--id=0,2 --query-gpu=index,utilization.gpu")

@@ -1,6 +1,7 @@
 """A gray JPEG becomes a colour one whose luma plane is the same, bit for bit."""
 
 import io
+import re
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from PIL import Image
 from runtime.pictures import colorized, saved, scene
 
 from bwcolor.errors import PhotoError
+from bwcolor.formats import jpeg
 from bwcolor.formats.jpeg import (
     DQT,
     EOI,
@@ -217,3 +219,25 @@ def test_every_coefficient_of_every_component_must_arrive() -> None:
                 first_refined = not progressive or parts[number].head[-1] & 15 == 0
                 assert is_complete(parts[:number] + parts[number + 1 :]) is not first_refined
     assert not is_complete([])
+
+
+@pytest.mark.parametrize("refusal", [AttributeError, OSError])
+def test_systems_without_files_in_memory(refusal: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    plane, table = scene(40, 56), [3] * 64
+    expected = encode_gray(plane, table, False)
+
+    def refuse(*_: object) -> int:
+        raise refusal
+
+    monkeypatch.setattr("os.memfd_create", refuse, raising=False)
+    assert encode_gray(plane, table, False) == expected
+
+
+@given(st.lists(st.sampled_from([0, 0xFF, 0xFF, 0xD0, 0xD7, 0xD9, 7]), max_size=40).map(bytes), st.integers(0, 40))
+def test_the_end_of_a_scan_wherever_pieces_end(data: bytes, position: int) -> None:
+    found = re.search(rb"\xff[^\x00\xd0-\xd7\xff]", data[position:])
+    expected = position + found.start() if found else len(data)
+    for piece in (2, 3, 8, 4096):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jpeg, "SCAN_PIECE", piece)
+            assert jpeg._scan_end(data, min(position, len(data))) == (expected if position < len(data) else len(data))

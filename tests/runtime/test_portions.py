@@ -12,8 +12,8 @@ from bwcolor import portions
 from bwcolor.chroma import predict_chroma
 from bwcolor.errors import UsageError
 from bwcolor.machine import Memory
-from bwcolor.portions import BATCH, BYTES_A_PIXEL, SHARE, portioned
-from bwcolor.session import Average, OnnxModel, load_model
+from bwcolor.portions import BYTES_A_PIXEL, SHARE, portioned
+from bwcolor.session import BATCH, Average, OnnxModel, load_model
 
 
 @pytest.fixture
@@ -60,6 +60,14 @@ def test_what_the_user_says_stays(model: OnnxModel, monkeypatch: pytest.MonkeyPa
     assert shape(portioned(model, 128, 16, 1)) == (128, 16)
 
 
+def test_limits_count_as_memory_does(model: OnnxModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    plenty, little = 1 << 40, int(256**2 * BYTES_A_PIXEL / SHARE) + 8
+    monkeypatch.setattr(portions, "memory", lambda: Memory(plenty, plenty, little))
+    assert shape(portioned(model, 0, 0, 1)) == (256, 1), "a container's"
+    monkeypatch.setattr(portions, "memory", lambda: Memory(plenty, plenty, None))
+    assert shape(portioned(model, 0, 0, 1, most=little)) == (256, 1), "--max-memory"
+
+
 def test_a_system_that_does_not_tell_its_memory(model: OnnxModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portions, "memory", lambda: Memory(None, None, None))
     assert shape(portioned(model, 0, 0, 1)) == (256, BATCH)
@@ -69,9 +77,9 @@ def test_a_file_that_takes_one_picture_gets_one(model: OnnxModel) -> None:
     assert shape(portioned(dataclasses.replace(model, pictures=1), 0, 8, 1))[1] == 1
 
 
-@pytest.mark.parametrize("tile", [32, 100, 63])
+@pytest.mark.parametrize("tile", [32, 100, 63, 8192])
 def test_tiles_that_it_cannot_take(tile: int, model: OnnxModel) -> None:
-    with pytest.raises(UsageError, match=rf"--tile {tile}: model .* takes multiples of 32 px, 64 or more"):
+    with pytest.raises(UsageError, match=rf"--tile {tile}: model .* takes multiples of 32 px from 64 to 4096"):
         portioned(model, tile, 0, 1)
 
 
@@ -82,6 +90,12 @@ def test_a_square_network_has_no_tiles(model: OnnxModel) -> None:
 
 
 def test_each_network_of_an_average(model: OnnxModel) -> None:
+    square = dataclasses.replace(model, spec=dataclasses.replace(model.spec, shape="square"))
+    mixed = portioned(Average((model, square)), 128, 2, 1)
+    assert isinstance(mixed, Average)
+    assert [shape(one) for one in mixed.networks if isinstance(one, OnnxModel)] == [(128, 2), (256, BATCH)]
+    with pytest.raises(UsageError, match="sees whole photos only"):
+        portioned(Average((square, square)), 128, 2, 1)
     both = portioned(Average((model, model), ("said",)), 128, 2, 1)
     assert isinstance(both, Average)
     assert [shape(one) for one in both.networks if isinstance(one, OnnxModel)] == [(128, 2)] * 2

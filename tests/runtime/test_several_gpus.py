@@ -16,6 +16,7 @@ from bwcolor.devices import THREADS_ON_GPU, all_of, gpus_named
 from bwcolor.endurance import Trouble
 from bwcolor.errors import DeviceError, ModelError, UsageError
 from bwcolor.session import Average, Choice, Network, OnnxModel, carried_out, load_chosen, troubles_of
+from bwcolor.standing import Spread
 from bwcolor.zoo import load
 
 LEFT_OUT = "this GPU is left out, its photos go to the others"
@@ -306,3 +307,35 @@ def test_an_average_of_two_models_shares_the_gpus(gpus: tuple[Gpu, Gpu], choose:
     assert isinstance(after.by, Average)
     assert [device_of(network) for network in after.by.networks] == ["cuda:1", "cuda:1"]
     assert troubles_of(average)[-1] == f"out of memory on cuda:0: {LEFT_OUT}"
+
+
+def test_work_that_was_in_flight_brings_no_gpu_back(gpus: tuple[Gpu, Gpu], choose: Callable[[str], Choice]) -> None:
+    model = load_chosen(choose, "cuda:0,1")
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(network: Network) -> str:
+        begun.set()
+        assert may_end.wait(10)
+        return device_of(network)
+
+    def fails_on_first(network: Network) -> str:
+        if device_of(network) == "cuda:0":
+            raise Trouble("lost", "cuda:0", "", 1)
+        return device_of(network)
+
+    with ThreadPoolExecutor(2) as pool:
+        in_flight = pool.submit(carried_out, model, slow)
+        assert begun.wait(10)
+        with ThreadPoolExecutor(1) as other:  # while cuda:0 is busy this one is given to cuda:1, the next to cuda:0
+            holding = other.submit(carried_out, model, slow)
+            while gpus_in_hand(model) < 2:
+                time.sleep(0.01)
+            assert carried_out(model, fails_on_first)[0] == "cuda:1"
+            may_end.set()
+            assert {in_flight.result()[0], holding.result()[0]} == {"cuda:0", "cuda:1"}
+    assert where(model) == "cuda:1", "it stays left out"
+
+
+def gpus_in_hand(model: OnnxModel) -> int:
+    assert isinstance(model._standing, Spread)
+    return sum(model._standing._in_work._count.values())

@@ -93,7 +93,8 @@ def shrink(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def averaged(paths: Sequence[Path]) -> Checkpoint:
-    """One checkpoint, weights only, with the mean of several ones' moving averages; all else is the first one's.
+    """One checkpoint, weights only, with the mean of several ones' moving averages, and what all of them say of their
+    photos; all else is the first one's.
 
     Wortsman et al. 2022, "Model soups": runs that started from the same weights end in one basin, and the mean of what
     they found generalises better than each. Runs with starts of their own have no mean that means anything. Raises
@@ -103,10 +104,13 @@ def averaged(paths: Sequence[Path]) -> Checkpoint:
     first = found[0]
     shapes = {name: weight.shape for name, weight in first.ema.items()}
     for path, other in zip(paths, found, strict=True):
+        if not other.ema or not all(weight.isfinite().all() for weight in other.ema.values()):
+            raise TrainingInputError(f"{path}: holds no weights, or some that are no numbers.")
         if {name: weight.shape for name, weight in other.ema.items()} != shapes:
             raise TrainingInputError(f"{path}: weights of another network than {paths[0]}; they have no mean.")
     mean = {
         name: torch.stack([one.ema[name].float() for one in found]).mean(0) if weight.is_floating_point() else weight
         for name, weight in first.ema.items()
     }
-    return shrink(dataclasses.replace(first, ema=mean))
+    data = "; ".join(dict.fromkeys(one.data for one in found))
+    return shrink(dataclasses.replace(first, ema=mean, data=data))

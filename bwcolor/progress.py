@@ -15,7 +15,7 @@ from bwcolor.report import Outcome, Report
 from bwcolor.walk import LeftOut
 
 PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
-DOUBTFUL = 10.0  # levels; from here on colours were wrong by half more than on average (bwcolor/models/README.md)
+DOUBTFUL = 10.0  # levels; twice as many of these photos are far off (bwcolor/models/README.md)
 MOST_DOUBTFUL = 10  # photos named at the end of a run
 NAME_WIDTH = 32  # columns of the bar's line for the name of a photo
 

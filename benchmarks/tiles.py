@@ -14,6 +14,7 @@ colours; MB: peak memory of a child process that does that for one photo of 12 m
 import argparse
 import dataclasses
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -70,8 +71,10 @@ def child(model: OnnxModel, way: str) -> float:
     network, detail = with_tiles(model, way)
     photo = np.random.default_rng(0).integers(0, 255, (3000, 4000), np.uint8)
     predict_chroma(photo, 1, network, detail)
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes here
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    status = Path("/proc/self/status").read_text()  # Linux's other figure begins with what the parent holds
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024 / 1e6
 
 
 def measure(paths: list[Path], model: OnnxModel, ways: list[str], judged: float) -> dict[str, dict[str, float]]:

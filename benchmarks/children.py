@@ -1,5 +1,6 @@
-"""Programs run as child processes, and what they cost (Linux and macOS)."""
+"""Programs run as child processes, what they cost (Linux and macOS), and where that is kept."""
 
+import json
 import os
 import subprocess
 import sys
@@ -76,3 +77,13 @@ def this_machine() -> dict[str, object]:
         "processor": processor_name(), "cores": cores().usable, "system": system_name(),
         "python": ".".join(map(str, sys.version_info[:3])), "packages": found,
     }  # fmt: skip
+
+
+def keep(found: dict[str, Any], as_json: Path | None, plot: Path | None) -> None:
+    """Writes what a benchmark found as JSON and as a plot (PNG or WebP by its name), where that is wanted."""
+    if as_json:
+        as_json.write_text(json.dumps(found, indent=1) + "\n")
+    if plot:
+        from drawing import draw
+
+        draw(found, plot)

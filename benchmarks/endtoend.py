@@ -14,7 +14,6 @@ The peers ddcolor-tiny and ddcolor-large need torch and, in a folder of their ow
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from children import Cost, apart, bwcolor_command, cost_of, environment, this_machine
+from children import Cost, apart, bwcolor_command, cost_of, environment, keep, this_machine
 from memory import make_photo
 
 HERE = Path(__file__).resolve().parent
@@ -245,12 +244,7 @@ def main() -> None:
     lines = [str(line) for line in asked(kinds)]
     sys.stdout.write("\n" + "\n".join(lines) + "\n")
     found = {"benchmark": "endtoend", "machine": this_machine(), "kinds": kinds, "asked": lines}
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    if chosen.plot:
-        from drawing import draw
-
-        draw(found, chosen.plot)
+    keep(found, chosen.json, chosen.plot)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ costs, and of what exceeds a photo that is no larger than the network sees it, w
 """
 
 import argparse
-import json
 import math
 import os
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import soak
-from children import Cost, apart, bwcolor_command, cost_of, environment, this_machine
+from children import Cost, apart, bwcolor_command, cost_of, environment, keep, this_machine
 from memory import make_photo
 
 MEGAPIXELS = (1, 3, 12, 24, 50, 100, 140)
@@ -195,12 +194,7 @@ def main() -> None:
             tell("folders, exponent", found["folders"]["exponents"])
         if "threads" in wanted:
             found["threads"] = by_threads(chosen.threads, work, chosen.rounds)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    if chosen.plot:
-        from drawing import draw
-
-        draw(found, chosen.plot)
+    keep(found, chosen.json, chosen.plot)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ a folder with one gray JPEG of 12 megapixels: seconds from the start until its o
 """
 
 import argparse
-import json
 import shutil
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from children import apart, bwcolor_command, cost_of, ended, environment, this_machine
+from children import apart, bwcolor_command, cost_of, ended, environment, keep, this_machine
 from memory import make_photo
 
 BARE = """
@@ -118,12 +117,7 @@ def main() -> None:
         "benchmark": "startup", "machine": this_machine(), "help s": helps, "first photo": first, "asked": lines,
         "modules": len(modules),
     }  # fmt: skip
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    if chosen.plot:
-        from drawing import draw
-
-        draw(found, chosen.plot)
+    keep(found, chosen.json, chosen.plot)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from bwcolor_training.config import recipes
 from bwcolor.chroma import predict_chroma
 from bwcolor.color import luma
 from bwcolor.evaluate import square
+from bwcolor.fitting import compose_pixels
 from bwcolor.metrics import Summary, colourfulness, score, summarize
-from bwcolor.output import compose_pixels
 from bwcolor.photo import read_rgb
 from bwcolor.plan import find_jobs
 from bwcolor.session import load_model

@@ -19,11 +19,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bwcolor.chroma import predict_chroma, reduced_to, scaled_size
+from bwcolor.chroma import predict_chroma
 from bwcolor.color import compose, luma, rgb_to_lab
 from bwcolor.metrics import ciede2000, colourfulness
 from bwcolor.photo import read_rgb
 from bwcolor.plan import find_jobs
+from bwcolor.resizing import reduced_to, scaled_size
 from bwcolor.session import OnnxModel
 from bwcolor.zoo import load
 

@@ -26,10 +26,11 @@ import tifffile
 from bwcolor.budget import PixelBudget
 from bwcolor.chroma import predict_chroma
 from bwcolor.colorize import colorize_photo
+from bwcolor.fitting import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
 from bwcolor.formats.jpeg import GrayEncoder, carry_luma
 from bwcolor.formats.tiffpages import decode_tiff_page, page_layout
 from bwcolor.options import ColorizeOptions
-from bwcolor.output import STRIP_ROWS, chroma_quantization, chroma_strips, compose_pixels, composed_strips
+from bwcolor.output import chroma_quantization
 from bwcolor.plan import Job
 from bwcolor.session import OnnxModel
 from bwcolor.zoo import load

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from bwcolor.chroma import OVERLAP, WORKING_SCALE, predict_chroma, scaled_size
 from bwcolor.color import Array, luma, rgb_to_lab
+from bwcolor.fitting import compose_pixels
 from bwcolor.metrics import Scores, ciede2000, score, summarize
 from bwcolor.options import Detail
-from bwcolor.output import compose_pixels
 from bwcolor.photo import read_rgb
 from bwcolor.plan import find_jobs
 from bwcolor.session import OnnxModel

@@ -1,13 +1,10 @@
 """From a photo's luma to its chroma: a pass over the whole photo, tiles, and how they are joined."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from bwcolor.borders import border_weight
 from bwcolor.color import Array
@@ -15,20 +12,16 @@ from bwcolor.endurance import Trouble
 from bwcolor.formats.decoders import Pixels
 from bwcolor.kinds import network_chroma, network_input
 from bwcolor.options import Detail
+from bwcolor.resizing import reduced_to, resized, scaled_size
 from bwcolor.session import Average, Model, Network, carried_out, networks
 from bwcolor.tiling import feather, plan_tiles
 from bwcolor.turning import as_stored, upright
 
-Resized = TypeVar("Resized", bound=NDArray[Any])
-
-MAX_STRETCH = 4  # the longer side fed to the network is at most this many times the network's size
 WORKING_SCALE = 2  # tiles see the photo at up to this many times the scale of the whole-photo pass
 TILES_FROM = 1.5  # a working image must have this many times the whole pass's pixels to be tiled
 # A second look, at two thirds of the network's size, counts that much: 0.07 dB on photos kept for validation.
 SECOND_SIZE, SECOND_SHARE = 2 / 3, 0.4
 OVERLAP = 0.25  # of a tile's side
-HALVED_FROM = 8  # times its new size, from which a picture is first halved: at most a quarter of a new pixel is cut off
-CUBIC = -0.75  # the kernel's free parameter (Keys 1981), as in OpenCV's INTER_CUBIC
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +68,7 @@ def _mean(chromas: list[Array]) -> Array:
     if len(chromas) == 1:
         return chromas[0]
     height, width = (max(chroma.shape[axis] for chroma in chromas) for axis in (0, 1))
-    mean = np.mean([_resize(chroma, height, width) for chroma in chromas], 0)
+    mean = np.mean([resized(chroma, height, width) for chroma in chromas], 0)
     return np.asarray(np.clip(mean, -0.5, 0.5), np.float32)  # cubic enlargement overshoots
 
 
@@ -97,9 +90,9 @@ def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detai
     whole_size = scaled_size(height, width, size)
     working_size = scaled_size(height, width, WORKING_SCALE * size)
     tiled = detail == "max" and math.prod(working_size) > TILES_FROM * math.prod(whole_size)
-    working = upright(_unit(_resize(luma, *(working_size if tiled else whole_size))), orientation)
+    working = upright(_unit(resized(luma, *(working_size if tiled else whole_size))), orientation)
     height, width = working.shape
-    found = _looks(_resize(working, *scaled_size(height, width, size)) if tiled else working, network, detail)
+    found = _looks(resized(working, *scaled_size(height, width, size)) if tiled else working, network, detail)
     chroma = _tiled_under(found.chroma, working, network) if tiled else found.chroma
     return _Look(chroma * border_weight(working)[..., None], found.doubt)
 
@@ -115,9 +108,9 @@ def _looks(whole: Array, network: Network, detail: Detail) -> _Look:
     small = scaled_size(height, width, SECOND_SIZE * network.spec.network_size)
     if detail == "fast" or small == (height, width):
         return _Look(first)
-    apart = _whole_pass(_resize(whole, *small), network) - _resize(first, *small)
-    mean = first + SECOND_SHARE * _resize(apart, height, width)
-    weight = _resize(border_weight(whole), *small)  # margins stay neutral, whatever the network thinks of them
+    apart = _whole_pass(resized(whole, *small), network) - resized(first, *small)
+    mean = first + SECOND_SHARE * resized(apart, height, width)
+    weight = resized(border_weight(whole), *small)  # margins stay neutral, whatever the network thinks of them
     doubt = float(255 * (weight * np.sqrt(np.square(apart).sum(-1))).sum() / max(weight.sum(), 1e-6))
     return _Look(np.asarray(np.clip(mean, -0.5, 0.5), np.float32), doubt)  # cubic enlargement overshoots
 
@@ -130,53 +123,18 @@ def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) 
     """
     side = network.spec.network_size
     seen = upright(_unit(reduced_to(luma, side, side)), orientation)
-    square = np.clip(_resize(seen, side, side), 0, 1)  # cubic enlargement overshoots
+    square = np.clip(resized(seen, side, side), 0, 1)  # cubic enlargement overshoots
     chroma = reduced_to(_run(square[None], network)[0], *seen.shape)
-    weight = _resize(border_weight(seen), *chroma.shape[:2])
+    weight = resized(border_weight(seen), *chroma.shape[:2])
     return _Look(np.asarray(chroma * weight[..., None], np.float32))
-
-
-def reduced_to(picture: Resized, height: int, width: int) -> Resized:
-    """Luma (h, w) or chroma (h, w, 2), area-averaged where it has more rows or columns than this."""
-    return _resize(picture, min(height, picture.shape[0]), min(width, picture.shape[1]))
-
-
-def enlarged_strips(chroma: Array, height: int, width: int, rows: int) -> Iterator[tuple[slice, Array]]:
-    """Chroma at a photo's size, in strips of at most `rows` rows, so that memory stays small.
-
-    chroma: (h, w, 2) with h <= height, w <= width. Yields the rows' slice and (rows, width, 2), of which Cb and Cr lie
-    in memory one after the other; cubic interpolation, the same values as for the whole photo at once.
-    """
-    planes = np.ascontiguousarray(_resize(chroma, chroma.shape[0], width).transpose(2, 0, 1))
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        first, weights = _cubic_rows(chroma.shape[0], height, top, bottom)
-        strip = weights @ planes[:, first : first + weights.shape[1]]
-        yield slice(top, bottom), np.clip(strip, -0.5, 0.5, out=strip).transpose(1, 2, 0)
-
-
-def _cubic_rows(source: int, target: int, top: int, bottom: int) -> tuple[int, Array]:
-    """First source row and weights (bottom - top, source rows used) of cubic interpolation."""
-    position = (np.arange(top, bottom) + 0.5) * source / target - 0.5
-    base = np.floor(position).astype(np.int64)
-    first = max(0, int(base[0]) - 1)
-    last = min(source - 1, int(base[-1]) + 2)
-    weights = np.zeros((bottom - top, last - first + 1), np.float32)
-    for offset in (-1, 0, 1, 2):
-        distance = np.abs(position - (base + offset))
-        near = ((CUBIC + 2) * distance - (CUBIC + 3)) * distance**2 + 1
-        far = ((CUBIC * distance - 5 * CUBIC) * distance + 8 * CUBIC) * distance - 4 * CUBIC
-        columns = np.clip(base + offset, 0, source - 1) - first  # rows beyond the edge repeat it
-        np.add.at(weights, (np.arange(bottom - top), columns), np.where(distance <= 1, near, far))
-    return first, weights
 
 
 def _tiled_under(whole: Array, working: Array, network: Network) -> Array:
     """Chroma of the working image from tiles, whose low frequencies are those of the whole photo's chroma."""
     height, width = working.shape
     tiled = _tiled_pass(working, network)
-    difference = whole - _resize(tiled, *whole.shape[:2])
-    return np.clip(tiled + _resize(difference, height, width), -0.5, 0.5)
+    difference = whole - resized(tiled, *whole.shape[:2])
+    return np.clip(tiled + resized(difference, height, width), -0.5, 0.5)
 
 
 def _whole_pass(luma: Array, network: Network) -> Array:
@@ -222,31 +180,6 @@ PASSES = {"any": _aspect_kept, "square": _squashed}  # a spec's shape -> how a p
 
 def _unit(luma: Pixels) -> Array:
     return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
-
-
-def scaled_size(height: int, width: int, size: float) -> tuple[int, int]:
-    """Height and width whose geometric mean is at most `size`; aspect kept, never enlarged."""
-    scale = min(1.0, size / math.sqrt(height * width), MAX_STRETCH * size / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _resize(array: Resized, height: int, width: int) -> Resized:
-    """Area average when the picture shrinks, cubic when it grows."""
-    if array.shape[:2] == (height, width):
-        return array
-    while min(array.shape[0] / height, array.shape[1] / width) >= HALVED_FROM:
-        array = _halved(array)
-    shrinks = height * width < array.shape[0] * array.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(np.ascontiguousarray(array), (width, height), interpolation=how)
-    return cast(Resized, resized)
-
-
-def _halved(array: Resized) -> Resized:
-    """Means of 2 x 2 pixels, which OpenCV makes many times faster than other areas; a last odd row or column goes."""
-    height, width = (side // 2 for side in array.shape[:2])
-    even = np.ascontiguousarray(array[: 2 * height, : 2 * width])
-    return cast(Resized, cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _pad(luma: Array, height: int, width: int) -> Array:

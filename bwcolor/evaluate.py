@@ -12,10 +12,10 @@ from bwcolor.budget import PixelBudget
 from bwcolor.chroma import predict
 from bwcolor.color import luma, rgb_to_lab
 from bwcolor.errors import ModelError, PhotoError
+from bwcolor.fitting import compose_pixels
 from bwcolor.formats.header import read_header
 from bwcolor.metrics import Calibration, Floats, Scores, ab_histogram, calibrate, hue_shares, score_lab
 from bwcolor.options import ColorizeOptions
-from bwcolor.output import compose_pixels
 from bwcolor.photo import read_rgb
 from bwcolor.pipeline import in_threads
 from bwcolor.session import Model

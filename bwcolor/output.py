@@ -15,8 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from bwcolor.chroma import enlarged_strips, reduced_to
-from bwcolor.color import Array, chroma_limit, compose
+from bwcolor.color import Array
 from bwcolor.embed import (
     for_pillow,
     lost_in_tiff,
@@ -28,6 +27,7 @@ from bwcolor.embed import (
     xmp_of,
 )
 from bwcolor.errors import PhotoError
+from bwcolor.fitting import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
 from bwcolor.formats.decoders import Pixels, to_eight_bits
 from bwcolor.formats.header import reason
 from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
@@ -38,10 +38,9 @@ from bwcolor.formats.xmp import read_label
 from bwcolor.metadata import Metadata, read_metadata
 from bwcolor.options import Sampling
 from bwcolor.photo import Photo, Scan
+from bwcolor.resizing import reduced_to
 from bwcolor.turning import upright
 
-STRIP_ROWS = 64
-CACHED_ROWS = 8  # whose values stay in a core's own memory while colours are fitted
 WEBP_QUALITY = 95
 AVIF_QUALITY = 90
 PNG_LEVEL = 2  # a higher one costs many times the time for a few per cent of the size
@@ -154,38 +153,6 @@ def _encode_jpeg(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, co
     carried = carry_luma(gray, [encoder.finish() for encoder in encoders], coding.sampling)
     content, lost = put_into_jpeg(metadata, carried)
     return content, lost if photo.alpha is None else (*lost, "transparency left out: JPEG has no place for it")
-
-
-def chroma_strips(luma: Pixels, chroma: Array, sampling: Sampling) -> Iterator[NDArray[np.uint8]]:
-    """Cb and Cr as a JPEG stores them, in strips (2, rows, w) of STRIP_ROWS rows, the last one shorter.
-
-    Rows and columns are luma's, or with 420 half of them, rounded up. Decoders spread a 420 sample over up to 4 x 4
-    pixels, with 444 over one. It is fitted to the darkest and to the lightest of them, so that no decoded pixel leaves
-    the gamut and shows another brightness.
-    """
-    step = 2 if sampling == "420" else 1
-    height, width = -(-luma.shape[0] // step), -(-luma.shape[1] // step)
-    for rows, strip in enlarged_strips(reduced_to(chroma, height, width), height, width, STRIP_ROWS):
-        darkest, lightest = _extremes(luma, rows) if step == 2 else (luma[rows], luma[rows])
-        levels = np.empty((2, *strip.shape[:2]), np.uint8)
-        for top in range(0, len(strip), CACHED_ROWS):
-            part = slice(top, top + CACHED_ROWS)
-            limit = chroma_limit(_unit(darkest[part]), strip[part], _unit(lightest[part]))
-            for plane in (0, 1):  # as JPEG stores it: 128 for none
-                cv2.convertScaleAbs(strip[part, :, plane] * limit, levels[plane, part], alpha=255, beta=128)
-        yield levels
-
-
-def _extremes(luma: Pixels, rows: slice) -> tuple[Pixels, Pixels]:
-    """The darkest and the lightest pixel under each sample of half the resolution, for these rows of samples."""
-    first = max(0, 2 * rows.start - 1)
-    covered, window = luma[first : 2 * rows.stop + 1], np.ones((4, 4), np.uint8)
-    darkest, lightest = (
-        np.asarray(extreme(covered, window, anchor=(1, 1)), luma.dtype)[2 * rows.start - first :: 2, ::2]
-        for extreme in (cv2.erode, cv2.dilate)
-    )
-    count = min(rows.stop, -(-luma.shape[0] // 2)) - rows.start
-    return darkest[:count], lightest[:count]
 
 
 def _encode_png(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
@@ -329,36 +296,3 @@ def rounded_to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
         return np.asarray(pixels, np.uint8)
     nearest = ((np.arange(65_536, dtype=np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
     return nearest[pixels]
-
-
-def compose_pixels(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Pixels:
-    """RGB, or RGBA where there is alpha: (height, width, 3 or 4) in the depth of `luma`.
-
-    luma, alpha: (height, width), uint8 or uint16. chroma: (h, w, 2), Cb and Cr in -0.5..0.5.
-    """
-    pixels: Pixels = np.empty((*luma.shape, 3 if alpha is None else 4), luma.dtype)
-    top = 0
-    for strip in composed_strips(luma, alpha, chroma):
-        pixels[top : top + len(strip)] = strip
-        top += len(strip)
-    return pixels
-
-
-def composed_strips(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Iterator[Pixels]:
-    """The same in strips of STRIP_ROWS rows, the last one shorter."""
-    height, width = luma.shape
-    top = np.iinfo(luma.dtype).max
-    for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
-        pixels: Pixels = np.empty((*strip.shape[:2], 3 if alpha is None else 4), luma.dtype)
-        for first in range(0, len(strip), CACHED_ROWS):
-            part = slice(first, first + CACHED_ROWS)
-            rgb = compose(_unit(luma[rows][part]), strip[part])
-            rgb *= top
-            pixels[part, :, :3] = np.rint(rgb, out=rgb)
-        if alpha is not None:
-            pixels[..., 3] = alpha[rows]
-        yield pixels
-
-
-def _unit(luma: Pixels) -> Array:
-    return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)

@@ -16,9 +16,9 @@ import numpy as np
 from bwcolor.chroma import predict_chroma
 from bwcolor.commit import TEMPORARY_PREFIX, commit
 from bwcolor.errors import FolderError, ModelError, PhotoError, UsageError
+from bwcolor.fitting import compose_pixels
 from bwcolor.metrics import colourfulness
 from bwcolor.modelfile import ModelFile
-from bwcolor.output import compose_pixels
 from bwcolor.processor import fast_int8
 from bwcolor.session import Average, Choice, OnnxModel, load_chosen
 from bwcolor.sidecar import Contract, card_path, contract_content, contract_path, read_contract

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bwcolor.chroma import scaled_size
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError
 from bwcolor.formats.known import EXTENSIONS
 from bwcolor.photo import read_photo
+from bwcolor.resizing import scaled_size
 from bwcolor.turning import upright
 from bwcolor_export.graph import Floats
 

@@ -6,14 +6,12 @@ import hashlib
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 from runtime.pictures import FakeModel, flat, scene, scene16
 from tiny_model import TINY_SPEC
 
-from bwcolor.chroma import SECOND_SHARE, SECOND_SIZE, enlarged_strips, predict, predict_chroma
+from bwcolor.chroma import SECOND_SHARE, SECOND_SIZE, predict, predict_chroma
 from bwcolor.color import Array
 from bwcolor.formats.decoders import Pixels
 from bwcolor.options import Detail
@@ -40,21 +38,6 @@ def wild_in_tiles(batch: Array) -> Array:
         for tile in batch
     ]
     return np.broadcast_to(np.stack(colours), (len(batch), 2, TILE, TILE)).astype(np.float32)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_enlarged_strips_are_opencvs_cubic_enlargement(data: st.DataObject) -> None:
-    height, width = data.draw(st.integers(1, 200)), data.draw(st.integers(1, 60))
-    small = (data.draw(st.integers(1, height)), data.draw(st.integers(1, width)), 2)
-    rows = data.draw(st.integers(1, height + 5))
-    chroma = np.random.default_rng(data.draw(st.integers(0, 9))).uniform(-0.5, 0.5, small).astype(np.float32)
-    expected = cv2.resize(chroma, (width, height), interpolation=cv2.INTER_CUBIC).clip(-0.5, 0.5)
-    strips = list(enlarged_strips(chroma, height, width, rows))
-    assert [where.start for where, _ in strips] == list(range(0, height, rows))
-    assert all(strip.shape == (where.stop - where.start, width, 2) for where, strip in strips)
-    assert all(len(strip) <= rows for _, strip in strips)
-    assert_allclose(np.concatenate([strip for _, strip in strips]), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

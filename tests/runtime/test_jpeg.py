@@ -14,6 +14,7 @@ from PIL import Image
 from runtime.pictures import colorized, saved, scene
 
 from bwcolor.errors import PhotoError
+from bwcolor.fitting import chroma_strips
 from bwcolor.formats import jpeg
 from bwcolor.formats.jpeg import (
     DQT,
@@ -29,7 +30,7 @@ from bwcolor.formats.jpeg import (
     segments,
 )
 from bwcolor.options import Sampling
-from bwcolor.output import chroma_quantization, chroma_strips
+from bwcolor.output import chroma_quantization
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

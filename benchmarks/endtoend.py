@@ -2,10 +2,11 @@
 
     python benchmarks/endtoend.py [--photos 24] [--peers naive ddcolor-tiny] [--json FILE] [--plot FILE.png|webp]
 
-Makes gray photos of 12 megapixels (JPEG at 8 bits, TIFF at 16, uncompressed and LZW), runs each way as a process of its
-own over the folder in turns, and prints wall and processor seconds a photo, start-up left out (a run over a tiny photo
-is subtracted), with ratios to bwcolor. Then what the stages cost alone (benchmarks/stages.py) against the processor
-time of the run, the wall time against the slowest resource, and what was asked of bwcolor beside what was measured.
+Makes gray photos of 12 megapixels (JPEG at 8 bits, TIFF at 16, uncompressed, LZW that noise makes larger, and LZW of
+8 bits in 16 that pays), runs each way as a process of its own over the folder in turns, and prints wall and processor
+seconds a photo, start-up left out (a run over a tiny photo is subtracted), with ratios to bwcolor. Then what the stages
+cost alone (benchmarks/stages.py) against the processor time of the run, the wall time against the slowest resource, and
+what was asked of bwcolor beside what was measured.
 
 The peers ddcolor-tiny and ddcolor-large need torch and, in a folder of their own, other packages:
 
@@ -28,7 +29,10 @@ from memory import make_photo
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 4000, 3000  # px
 TINY = (64, 48)  # px
-KINDS = {"jpeg": (".jpg", 8, 1), "tiff16": (".tif", 16, 2), "tiff16-lzw": ("_lzw.tif", 16, 2)}  # last: photos are fewer
+KINDS = {  # name, bits, and by how much photos are fewer
+    "jpeg": (".jpg", 8, 1), "tiff16": (".tif", 16, 2), "tiff16-lzw": ("_lzw.tif", 16, 2),
+    "tiff16-lzw-coarse": ("_coarse_lzw.tif", 16, 2),
+}  # fmt: skip
 FAST, AUTO, NAIVE, DDCOLOR = "bwcolor fast", "bwcolor auto", "naive", "ddcolor-tiny"
 PEERS = (NAIVE, DDCOLOR, "ddcolor-large")
 SLOW_PHOTOS = 5  # at most, for DDColor, of which each takes seconds

@@ -57,7 +57,7 @@ def stage_costs(photo: Path, folder: Path) -> dict[str, object]:
     if outcome.state != "done":
         raise SystemExit(f"{photo}: {outcome.reason}")
     source, made = photo.read_bytes(), out.read_bytes()
-    works = _jpeg(source, model) if photo.suffix == ".jpg" else _tiff(source, model)
+    works = _jpeg(source, model) if photo.suffix == ".jpg" else _tiff(source, made, model)
     works["hash"] = lambda: [hashlib.sha256(content).digest() for content in (source, made)]
     works["write"] = lambda: _written(made, out)
     found: dict[str, object] = {"ms": {name: _milliseconds(work) for name, work in works.items()}}
@@ -88,9 +88,9 @@ def _jpeg(source: bytes, model: OnnxModel) -> Works:
     }
 
 
-def _tiff(source: bytes, model: OnnxModel) -> Works:
+def _tiff(source: bytes, made: bytes, model: OnnxModel) -> Works:
     decoded, _ = decode_tiff_page(io.BytesIO(source), 0)
-    compression = page_layout(io.BytesIO(source), 0).compression
+    compression = page_layout(io.BytesIO(made), 0).compression
     luma = decoded.luma
     chroma = predict_chroma(luma, 1, model, "fast")
     colour = compose_pixels(luma, None, chroma)

@@ -30,7 +30,8 @@ and fails when one of them exceeds its limits. Please change the words in `tests
 | JPEG 2000, AVIF and HEIC with more than 8 bit | TIFF, 16 bit |
 
 HEIC needs the extra package pillow-heif. A TIFF page that is uncompressed or compressed with LZW or Zstandard stays so;
-others become deflate, which loses nothing either.
+others become deflate, which loses nothing either. A page that this would make larger, as LZW does with the noise of
+most 16-bit scans, is written uncompressed.
 
 Refused, with the reason: animated WebP, PNG and AVIF; TIFFs with signed, 32-bit or floating-point values; and what the
 format that was asked for can't hold. That is more than 8 bit in JPEG, WebP, AVIF and BMP (`--depth 8` gives the further

@@ -31,6 +31,7 @@ from runtime.pictures import (
     scene16,
     tiff,
 )
+from tifffile import COMPRESSION
 
 from bwcolor.color import Array, luma, rgb_to_chroma
 from bwcolor.errors import PhotoError
@@ -43,6 +44,8 @@ from bwcolor.photo import Photo, open_scan
 HEIGHT, WIDTH = 150, 211
 GRAY = scene(HEIGHT, WIDTH)
 GRAY16 = scene16(HEIGHT, WIDTH)
+NOISE16 = np.random.default_rng(1).integers(0, 1 << 16, (HEIGHT, WIDTH)).astype(np.uint16)
+SMOOTH16 = np.add.outer(np.arange(HEIGHT), np.arange(WIDTH)).astype(np.uint16)
 ALPHA = scene(HEIGHT, WIDTH, seed=7)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/>Gro\xc3\x9fmutter</x:xmpmeta>'
 WARM = np.array([-0.1, 0.08], np.float32)
@@ -310,7 +313,17 @@ def test_tiff_texts_are_kept_byte_for_byte(tmp_path: Path) -> None:
 def test_a_tiff_stays_compressed_or_not(compression: str | None, tmp_path: Path) -> None:
     _, content = made(tmp_path, tiff(GRAY, compression=compression))
     with tifffile.TiffFile(io.BytesIO(content)) as file:
-        assert (file.pages.first.compression == tifffile.COMPRESSION.NONE) == (compression is None)
+        assert (file.pages.first.compression == COMPRESSION.NONE) == (compression is None)
+
+
+@pytest.mark.parametrize(("pixels", "shrinks"), [(GRAY, True), (SMOOTH16, True), (NOISE16, False)])
+def test_a_tiff_that_lzw_would_make_larger_is_not_compressed(
+    pixels: NDArray[Any], shrinks: bool, tmp_path: Path
+) -> None:
+    photo, content = made(tmp_path, tiff(pixels, compression="lzw", predictor=True))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        assert file.pages.first.compression == (COMPRESSION.LZW if shrinks else COMPRESSION.NONE)
+        assert sum(file.pages.first.databytecounts) <= 3 * photo.luma.nbytes
 
 
 TURNED: dict[str, Callable[[int], bytes]] = {

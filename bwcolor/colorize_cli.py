@@ -3,6 +3,7 @@
 Heavy packages are imported inside the command, so that --help stays quick.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,13 @@ from bwcolor.colorize_arguments import (
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
 if TYPE_CHECKING:
+    from bwcolor.names import Naming
     from bwcolor.plan import Plan
     from bwcolor.progress import Style
     from bwcolor.runs.judge import Policy
     from bwcolor.runs.ledger import Making
+    from bwcolor.runs.messages import Setup
+    from bwcolor.walk import Choice
 
 
 STYLES: dict[ProgressStyle, "Style"] = {
@@ -117,15 +121,8 @@ def colorize(
         from bwcolor.errors import UsageError
         from bwcolor.names import Naming
         from bwcolor.options import ColorizeOptions
-        from bwcolor.plan import find_jobs, settle
-        from bwcolor.progress import RunView
         from bwcolor.runs.judge import Policy
-        from bwcolor.runs.ledger import making
         from bwcolor.runs.messages import Setup
-        from bwcolor.runs.records import on_stdout, opened_records, report_path
-        from bwcolor.runs.run import Run, opened_ledger, stoppable
-        from bwcolor.runs.supervise import Supervisor
-        from bwcolor.runs.watch import arrivals, remembered
         from bwcolor.walk import Choice, read_list
 
         options = ColorizeOptions(
@@ -136,34 +133,73 @@ def colorize(
         )  # fmt: skip
         policy = Policy(overwrite, redo is Redo.STALE, retry_failed, color_input.value, limit)
         listed = read_list(from_file, null) if from_file is not None else None
-        choice, naming = Choice(tuple(include or ()), tuple(exclude or ()), listed), Naming(flat, suffix)
         if watch and limit is not None:
             raise UsageError("--limit and --watch don't go together: a watch has no end that a limit could count to.")
         if null and from_file is None:
             raise UsageError("-0 says how names in a list end; name the list with --from-file.")
-        setup = Setup(model, device, options, max_memory * 1_000_000, debug)
-        with Supervisor(setup, timeout) as worker, stoppable(worker):
-            look = remembered(worker.look) if watch else worker.look
-
-            def find() -> "Plan":
-                plan = find_jobs(photos, out, overwrite, choice, naming, may_be_empty=watch)
-                return settle(plan, options, look(plan.jobs))
-
-            plan = find()
-            ready = worker.ready()
-            if dry_run:
-                _print_plan(plan, making(ready, options), options.jobs, policy, ledger)
-                return
-            run = Run(worker, ready, options, policy)
-            view = RunView(0, plan.root, verbose - quiet, STYLES[progress])
-            with (
-                opened_ledger(plan, ledger) as run.ledger,
-                opened_records(report_path(report, plan.folder)) as records,
-                run.told(plan, view, records, on_stdout(progress is ProgressStyle.JSON)),
-            ):
-                run.carry_out(arrivals(find, worker.rest, view.warn) if watch else [plan])
-        if view.failed:
+        failed = _carry_out(
+            Setup(model, device, options, max_memory * 1_000_000, debug),
+            _Order(
+                photos, out, Choice(tuple(include or ()), tuple(exclude or ()), listed), Naming(flat, suffix), policy,
+                timeout, watch, dry_run, ledger, report, progress, verbose - quiet,
+            ),
+        )  # fmt: skip
+        if failed:
             raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a run is to do and to tell, as the user said."""
+
+    photos: list[Path]
+    out: Path | None
+    choice: "Choice"
+    naming: "Naming"
+    policy: "Policy"
+    timeout: float
+    watch: bool
+    dry_run: bool
+    ledger: Path | None
+    report: str | None
+    progress: ProgressStyle
+    loudness: int
+
+
+def _carry_out(setup: "Setup", order: _Order) -> bool:
+    """Plans and carries out a run, or says what it would do; returns whether any photo failed."""
+    from bwcolor.plan import find_jobs, settle
+    from bwcolor.progress import RunView
+    from bwcolor.runs.ledger import making
+    from bwcolor.runs.records import on_stdout, opened_records, report_path
+    from bwcolor.runs.run import Run, opened_ledger, stoppable
+    from bwcolor.runs.supervise import Supervisor
+    from bwcolor.runs.watch import arrivals, remembered
+
+    options = setup.options
+    with Supervisor(setup, order.timeout) as worker, stoppable(worker):
+        look = remembered(worker.look) if order.watch else worker.look
+
+        def find() -> "Plan":
+            plan = find_jobs(
+                order.photos, order.out, options.overwrite, order.choice, order.naming, may_be_empty=order.watch
+            )
+            return settle(plan, options, look(plan.jobs))
+
+        plan = find()
+        ready = worker.ready()
+        if order.dry_run:
+            _print_plan(plan, making(ready, options), options.jobs, order.policy, order.ledger)
+            return False
+        run = Run(worker, ready, options, order.policy)
+        view = RunView(0, plan.root, order.loudness, STYLES[order.progress])
+        with (
+            opened_ledger(plan, order.ledger) as run.ledger,
+            opened_records(report_path(order.report, plan.folder)) as records,
+            run.told(plan, view, records, on_stdout(order.progress is ProgressStyle.JSON)),
+        ):
+            run.carry_out(arrivals(find, worker.rest, view.warn) if order.watch else [plan])
+    return view.failed
 
 
 def _print_plan(plan: "Plan", making: "Making", jobs: int, policy: "Policy", ledger: Path | None) -> None:

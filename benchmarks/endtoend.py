@@ -29,9 +29,9 @@ from memory import make_photo
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 4000, 3000  # px
 TINY = (64, 48)  # px
-KINDS = {  # name, bits, and by how much photos are fewer
+KINDS = {  # how names end, bits, and by how much photos are fewer
     "jpeg": (".jpg", 8, 1), "tiff16": (".tif", 16, 2), "tiff16-lzw": ("_lzw.tif", 16, 2),
-    "tiff16-lzw-coarse": ("_coarse_lzw.tif", 16, 2),
+    "tiff16-lzw-8-in-16": ("_8_in_16_lzw.tif", 16, 2),
 }  # fmt: skip
 FAST, AUTO, NAIVE, DDCOLOR = "bwcolor fast", "bwcolor auto", "naive", "ddcolor-tiny"
 PEERS = (NAIVE, DDCOLOR, "ddcolor-large")

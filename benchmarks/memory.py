@@ -19,7 +19,7 @@ CASES = (  # name, width, height in px, bits
     ("12_megapixels.tif", 4000, 3000, 16),
     ("140_megapixels.jpg", 13_660, 10_250, 8),
     ("120_megapixels_16_bit.tif", 12_650, 9_490, 16),
-    ("120_megapixels_16_bit_lzw.tif", 12_650, 9_490, 16),
+    ("120_megapixels_8_in_16_bit_lzw.tif", 12_650, 9_490, 16),
     ("120_megapixels_16_bit_rgb.tif", 12_650, 9_490, 16),
     ("24_megapixels.png", 6000, 4000, 8),
     ("24_megapixels_16_bit.png", 6000, 4000, 16),
@@ -45,7 +45,7 @@ def make_photo(path: Path, width: int, height: int, bits: int) -> None:
         rows = gray[top : top + 500]
         rows += rng.normal(0, 4, rows.shape).astype(np.float32)
     np.clip(gray, 0, 255, out=gray)
-    if "_coarse" in path.name:  # values of 8 bits in 16, as of scanners that have no more; LZW makes them smaller
+    if "_8_in_16" in path.name:  # values of 8 bits in 16, as of scanners that have no more; LZW makes them smaller
         gray = gray.astype(np.uint8)
     pixels = (gray * np.uint16(257)).astype(np.uint16) if bits == 16 else gray.astype(np.uint8)
     if "_rgb" in path.name:  # page memory of its own, not that of the benchmark's child

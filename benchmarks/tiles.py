@@ -25,13 +25,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bwcolor.chroma import OVERLAP, WORKING_SCALE, predict_chroma, scaled_size
+from bwcolor.chroma import OVERLAP, WORKING_SCALE, predict_chroma
 from bwcolor.color import Array, luma, rgb_to_lab
 from bwcolor.fitting import compose_pixels
 from bwcolor.metrics import Scores, ciede2000, score, summarize
 from bwcolor.options import Detail
 from bwcolor.photo import read_rgb
 from bwcolor.plan import find_jobs
+from bwcolor.resizing import scaled_size
 from bwcolor.session import OnnxModel
 from bwcolor.tiling import plan_tiles
 from bwcolor.zoo import load

@@ -84,6 +84,9 @@ ModelName = Annotated[
 ]  # fmt: skip
 Strength = Annotated[float, typer.Option(help="How much colour: 0 (gray) to 1 (as the model says).")]
 DetailChoice = Annotated[
-    Detail, typer.Option(help="fast: one look at each photo. auto: two, which is better. max: tiles too.")
+    Detail,
+    typer.Option(
+        help="fast: one look at each photo. auto: two, which is better. max: tiles too: slow, and rarely better."
+    ),
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]

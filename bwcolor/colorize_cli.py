@@ -62,6 +62,7 @@ from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
 if TYPE_CHECKING:
     from bwcolor.names import Naming
+    from bwcolor.options import ColorizeOptions
     from bwcolor.plan import Plan
     from bwcolor.progress import Style
     from bwcolor.runs.judge import Policy
@@ -189,7 +190,7 @@ def _carry_out(setup: "Setup", order: _Order) -> bool:
         plan = find()
         ready = worker.ready()
         if order.dry_run:
-            _print_plan(plan, making(ready, options), options.jobs, order.policy, order.ledger)
+            _print_plan(plan, making(ready, options), options, order.policy, order.ledger)
             return False
         run = Run(worker, ready, options, order.policy)
         view = RunView(0, plan.root, order.loudness, STYLES[order.progress])
@@ -202,7 +203,9 @@ def _carry_out(setup: "Setup", order: _Order) -> bool:
     return view.failed
 
 
-def _print_plan(plan: "Plan", making: "Making", jobs: int, policy: "Policy", ledger: Path | None) -> None:
+def _print_plan(
+    plan: "Plan", making: "Making", options: "ColorizeOptions", policy: "Policy", ledger: Path | None
+) -> None:
     from bwcolor.plan import Job
     from bwcolor.printable import printable
     from bwcolor.runs.estimate import needs
@@ -220,5 +223,5 @@ def _print_plan(plan: "Plan", making: "Making", jobs: int, policy: "Policy", led
     if plan.renamed:
         typer.echo(f"{plan.renamed} got names of their own: others want the same, or no disk takes names as long")
     if wanted:
-        typer.echo(f"to do: {needs(wanted, plan.out, jobs).in_words()}")
+        typer.echo(f"to do: {needs(wanted, plan.out, options.jobs, options.detail).in_words()}")
     typer.echo(f"{len(plan.jobs)} photos, {len(wanted)} to do; nothing was written (--dry-run)")

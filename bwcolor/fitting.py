@@ -1,11 +1,11 @@
 """Chroma at a photo's size, fitted to its luma, strip by strip: as a JPEG stores it, or as RGB.
 
-Fitted means pulled towards neutral where RGB would leave its range (color.chroma_limit), which few pixels need. Which
-they are is first narrowed down in whole numbers, by how far chroma can reach anywhere near; the rest is exact.
+Fitted means pulled towards neutral where RGB would leave its range (color.chroma_limit), which mostly few pixels need.
+Which they are is first narrowed down in whole numbers, by how far chroma can reach anywhere near; the rest is exact.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,26 +23,34 @@ TO_RGB = np.array([[0, CR_SCALE], [-CB_TO_G, -CR_TO_G], [CB_SCALE, 0]], np.float
 OVERSHOOT = 2 * (-CUBIC / 4) * (1 - CUBIC / 4)
 NEAR = 5  # values in each direction, centred on the nearest one, among which are those that interpolation takes
 FEW = 0.25  # of a strip's pixels; where more have to be fitted, all are, which is faster
+CACHED_ROWS = 8  # that are fitted at once where all are: their values stay in a core's own memory
 
-Chosen = NDArray[np.intp] | slice
+
+class Outside(NamedTuple):
+    """Pixels of a strip that may need a limit, counted row by row: nowhere, one array of some, or slices that are the
+    whole strip."""
+
+    parts: Sequence[NDArray[np.intp] | slice]
+    everywhere: bool
 
 
 def chroma_strips(luma: Pixels, chroma: Array, sampling: Sampling) -> Iterator[NDArray[np.uint8]]:
     """Cb and Cr as a JPEG stores them, in strips (2, rows, w) of STRIP_ROWS rows, the last one shorter.
 
-    luma: (height, width), uint8. chroma: (h, w, 2), Cb and Cr in -0.5..0.5, of any size. Rows and columns are luma's,
-    or with 420 half of them, rounded up. Decoders spread a 420 sample over up to 4 x 4 pixels, with 444 over one. It is
-    fitted to the darkest and to the lightest of them, so that no decoded pixel leaves the gamut and shows another
-    brightness.
+    luma: (height, width), uint8. chroma: (h, w, 2), Cb and Cr, of any size; limited to -0.5..0.5. Rows and columns are
+    luma's, or with 420 half of them, rounded up. Decoders spread a 420 sample over up to 4 x 4 pixels, with 444 over
+    one. It is fitted to the darkest and to the lightest of them, so that no decoded pixel leaves the gamut and shows
+    another brightness.
     """
     step = 2 if sampling == "420" else 1
     height, width = -(-luma.shape[0] // step), -(-luma.shape[1] // step)
     chroma = reduced_to(chroma, height, width)
-    reach = _Reach(chroma, height, width, luma.dtype)
+    reach = Reach(chroma, height, width, luma.dtype)
     for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
         darkest, lightest = _extremes(luma, rows) if step == 2 else (luma[rows], luma[rows])
-        levels = _levels(strip)
-        if (at := reach.outside(rows, darkest, lightest)) is not None:
+        outside = reach.outside(rows, darkest, lightest)
+        levels = np.empty(strip.shape, np.uint8) if outside.everywhere else _levels(strip)
+        for at in outside.parts:
             wanted = _taken(strip, at)
             limit = chroma_limit(_unit(darkest.reshape(-1)[at]), wanted.T, _unit(lightest.reshape(-1)[at]))
             for plane, fitted in zip(levels, _levels(wanted * limit), strict=True):
@@ -50,24 +58,25 @@ def chroma_strips(luma: Pixels, chroma: Array, sampling: Sampling) -> Iterator[N
         yield levels
 
 
-def composed_strips(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Iterator[Pixels]:
+def composed_strips(luma: Pixels, alpha: Pixels | None, chroma: Array, every: int = 1) -> Iterator[Pixels]:
     """RGB, or RGBA where there is alpha, in strips (rows, width, 3 or 4) of STRIP_ROWS rows, the last one shorter.
 
-    luma, alpha: (height, width), uint8 or uint16, the depth of the result. chroma: (h, w, 2), Cb and Cr in -0.5..0.5,
-    at most as large as luma.
+    luma, alpha: (height, width), uint8 or uint16, the depth of the result. chroma: (h, w, 2), Cb and Cr, limited to
+    -0.5..0.5, at most as large as luma. every: 2 gives every second strip, and so on.
     """
     height, width = luma.shape
-    reach = _Reach(chroma, height, width, luma.dtype)
+    reach = Reach(chroma, height, width, luma.dtype)
     top = np.iinfo(luma.dtype).max
-    depth = cv2.CV_8U if luma.dtype == np.uint8 else cv2.CV_16U
-    for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS):
-        y, (cb, cr) = np.ascontiguousarray(luma[rows]), strip
-        red = cv2.addWeighted(cr, CR_SCALE * top, y, 1, 0, dtype=depth)
-        green = cv2.addWeighted(cb, -CB_TO_G * top, cr, -CR_TO_G * top, 0)
-        blue = cv2.addWeighted(cb, CB_SCALE * top, y, 1, 0, dtype=depth)
-        channels = [red, cv2.add(green, y, dtype=depth), blue]
-        pixels = np.asarray(cv2.merge(channels if alpha is None else [*channels, alpha[rows]]), luma.dtype)
-        if (at := reach.outside(rows, y, y)) is not None:
+    for rows, strip in enlarged_strips(chroma, height, width, STRIP_ROWS, every):
+        y = np.ascontiguousarray(luma[rows])
+        outside = reach.outside(rows, y, y)
+        if outside.everywhere:
+            pixels: Pixels = np.empty((*y.shape, 3 if alpha is None else 4), luma.dtype)
+            if alpha is not None:
+                pixels[..., 3] = alpha[rows]
+        else:
+            pixels = np.asarray(cv2.merge(_added(y, strip) + ([] if alpha is None else [alpha[rows]])), luma.dtype)
+        for at in outside.parts:
             rgb = compose(_unit(y.reshape(-1)[at]), _taken(strip, at).T)
             pixels.reshape(-1, pixels.shape[2])[at, :3] = np.rint(rgb * np.float32(top))
         yield pixels
@@ -83,7 +92,17 @@ def compose_pixels(luma: Pixels, alpha: Pixels | None, chroma: Array) -> Pixels:
     return pixels
 
 
-class _Reach:
+def _added(y: Pixels, strip: Array) -> list[Pixels]:
+    """Red, green and blue of luma (rows, w) and chroma (2, rows, w), in luma's depth and cut off at its ends."""
+    top, depth = np.iinfo(y.dtype).max, cv2.CV_8U if y.dtype == np.uint8 else cv2.CV_16U
+    cb, cr = strip
+    red = cv2.addWeighted(cr, CR_SCALE * top, y, 1, 0, dtype=depth)
+    green = cv2.addWeighted(cb, -CB_TO_G * top, cr, -CR_TO_G * top, 0)
+    blue = cv2.addWeighted(cb, CB_SCALE * top, y, 1, 0, dtype=depth)
+    return [np.asarray(channel, y.dtype) for channel in (red, cv2.add(green, y, dtype=depth), blue)]
+
+
+class Reach:
     """How far channels may be above and below luma, (2, height, width), in luma's whole numbers and rounded up.
 
     chroma: (h, w, 2), enlarged cubically to height and width. Kept at the chroma's own rows.
@@ -100,25 +119,30 @@ class _Reach:
         self._levels = np.take(levels, _nearest(chroma.shape[1], width), axis=2)
         self._rows = _nearest(chroma.shape[0], height)
 
-    def outside(self, rows: slice, darkest: Pixels, lightest: Pixels) -> Chosen | None:
-        """Which pixels of a strip may need a limit, counted row by row; None where none does.
+    def of(self, rows: slice) -> NDArray[np.unsignedinteger[Any]]:
+        """(2, rows, width): above luma, and below it."""
+        return np.take(self._levels, self._rows[rows], axis=1)
+
+    def outside(self, rows: slice, darkest: Pixels, lightest: Pixels) -> Outside:
+        """Which pixels of a strip may need a limit.
 
         darkest, lightest: (rows, width), of the pixels that one value of chroma serves.
         """
-        above, below = np.take(self._levels, self._rows[rows], axis=1)
+        above, below = self.of(rows)
         found = cv2.bitwise_or(
             cv2.compare(above, cv2.bitwise_not(lightest), cv2.CMP_GT), cv2.compare(below, darkest, cv2.CMP_GT)
         )
         count = cv2.countNonZero(found)
-        if not count:
-            return None
-        return np.flatnonzero(found != 0) if count < FEW * found.size else slice(None)
+        if count < FEW * found.size:
+            return Outside([np.flatnonzero(found != 0)] if count else [], False)
+        size, step = found.size, CACHED_ROWS * found.shape[1]
+        return Outside([slice(first, min(first + step, size)) for first in range(0, size, step)], True)
 
 
-def _taken(strip: Array, at: Chosen) -> Array:
+def _taken(strip: Array, at: NDArray[np.intp] | slice) -> Array:
     """Of Cb and Cr (2, rows, width) the values at these pixels, (2, n)."""
     planes = strip.reshape(2, -1)
-    return planes if isinstance(at, slice) else np.take(planes, at, axis=1)
+    return planes[:, at] if isinstance(at, slice) else np.take(planes, at, axis=1)
 
 
 def _nearest(source: int, target: int) -> NDArray[np.intp]:

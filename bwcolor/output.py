@@ -45,6 +45,7 @@ WEBP_QUALITY = 95
 AVIF_QUALITY = 90
 PNG_LEVEL = 2  # a higher one costs many times the time for a few per cent of the size
 ZLIB_LEVEL = 4
+TRIED_STRIPS = 3  # or a few more, all over a TIFF page, to see whether compression makes it smaller
 JPEG_MAX_SIDE = 65_500  # px that libjpeg writes
 WEBP_MAX_SIDE = 16_383  # px
 BMP_RESOLUTION = 38  # bytes from the start of a BMP: pixels per metre, across and down
@@ -248,16 +249,16 @@ def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, 
 def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page, layout: PageLayout | None) -> None:
     photo = page.photo
     channels = 3 if photo.alpha is None else 4
+    whole = None
     if page.chroma is None:
         with _reading():
             whole = tiff_page_pixels(scan.file, number)
         whole = whole if whole.dtype == photo.luma.dtype else rounded_to_eight_bits(whole)
-        strips: Iterator[Pixels] = (whole[top : top + STRIP_ROWS] for top in range(0, len(whole), STRIP_ROWS))
-    else:
-        strips = composed_strips(photo.luma, photo.alpha, page.chroma)
     compression = layout.compression if layout is not None else "zlib"
-    if compression is not None and not _shrinks(photo.luma, compression):
+    tried = _strips(page, whole, max(1, -(-photo.luma.shape[0] // STRIP_ROWS) // TRIED_STRIPS))
+    if compression is not None and not _shrinks(tried, compression):
         compression = None
+    strips = _strips(page, whole)
     writer.write(
         strips if compression is None else (_compressed(strip, compression) for strip in strips),
         shape=(*photo.luma.shape, channels),
@@ -274,11 +275,18 @@ def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page
     )
 
 
-def _shrinks(luma: Pixels, compression: str) -> bool:
-    """Whether a page gets smaller by it, tried on three strips of luma: LZW makes noise of 16 bits a fifth larger."""
-    tops = (len(luma) * quarter // 4 for quarter in (1, 2, 3))
-    strips = [luma[top : top + STRIP_ROWS, :, None] for top in tops]
-    return sum(len(_compressed(strip, compression)) for strip in strips) < sum(strip.nbytes for strip in strips)
+def _strips(page: Page, whole: Pixels | None, every: int = 1) -> Iterator[Pixels]:
+    """Every so many strips of a page's pixels. whole: all of them, of a page that keeps its colours."""
+    if page.chroma is not None:
+        yield from composed_strips(page.photo.luma, page.photo.alpha, page.chroma, every)
+    elif whole is not None:
+        for top in range(0, len(whole), every * STRIP_ROWS):
+            yield whole[top : top + STRIP_ROWS]
+
+
+def _shrinks(strips: Iterator[Pixels], compression: str) -> bool:
+    """Whether they get smaller by it: LZW makes noise of 16 bits a fifth larger."""
+    return sum(len(_compressed(strip, compression)) - strip.nbytes for strip in strips) < 0
 
 
 def _compressed(strip: Pixels, compression: str) -> bytes:

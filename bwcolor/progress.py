@@ -86,7 +86,7 @@ class RunView:
             self.failed = True
             self.warn(f"failed: {name}: {outcome.reason}")
         elif self._level > 0 or (outcome.unexpected and self._level == 0):
-            detail = outcome.reason or f"{outcome.seconds:.2f} s"
+            detail = outcome.reason or f"{outcome.seconds:.2f} s{_doubt_in_words(outcome.doubt)}"
             notes = "".join(f"; {note}" for note in outcome.notes)
             self.warn(f"{outcome.state}: {name}: {detail}{notes}")
         if outcome.doubt is not None and outcome.doubt >= DOUBTFUL:
@@ -120,7 +120,11 @@ class RunView:
             self.say(f"note: {count} of them: {note}")
         if self._doubtful:
             names = ", ".join(name for _, name in self._doubtful)
-            self.say(f"Look at these first, their colours are the least sure: {names}")
+            self.say(f"Look at these first, where the network guessed most (others may be wrong too): {names}")
+
+
+def _doubt_in_words(doubt: float | None) -> str:
+    return "" if doubt is None else f", doubt {doubt:.0f}"
 
 
 def _relative(path: Path, root: Path) -> Path:

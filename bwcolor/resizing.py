@@ -39,15 +39,16 @@ def reduced_to(picture: Resized, height: int, width: int) -> Resized:
     return resized(picture, min(height, picture.shape[0]), min(width, picture.shape[1]))
 
 
-def enlarged_strips(chroma: Array, height: int, width: int, rows: int) -> Iterator[tuple[slice, Array]]:
+def enlarged_strips(chroma: Array, height: int, width: int, rows: int, every: int = 1) -> Iterator[tuple[slice, Array]]:
     """Chroma at a photo's size, in strips of at most `rows` rows, so that memory stays small.
 
-    chroma: (h, w, 2) in -0.5..0.5 with h <= height, w <= width. Yields the rows' slice and Cb and Cr, (2, rows,
-    width); cubic interpolation, the same values as for the whole photo at once.
+    chroma: (h, w, 2) with h <= height, w <= width. every: 2 gives every second strip, and so on. Yields the rows'
+    slice and Cb and Cr, (2, rows, width), limited to -0.5..0.5; cubic interpolation, the same values as for the whole
+    photo at once.
     """
     planes = np.ascontiguousarray(resized(chroma, chroma.shape[0], width).transpose(2, 0, 1))
     strongest = float(np.abs(planes).max(initial=0))
-    for top in range(0, height, rows):
+    for top in range(0, height, every * rows):
         bottom = min(top + rows, height)
         first, weights = _cubic_rows(chroma.shape[0], height, top, bottom)
         strip = weights @ planes[:, first : first + weights.shape[1]]

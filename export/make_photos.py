@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bwcolor.chroma import scaled_size
 from bwcolor.photo import read_photo
+from bwcolor.resizing import scaled_size
 from bwcolor.turning import upright
 
 HERE = Path(__file__).resolve().parent

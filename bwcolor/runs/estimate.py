@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bwcolor.budget import pixels_at_once, threads_for
 from bwcolor.formats.known import Format
+from bwcolor.options import Detail
 from bwcolor.plan import Job
 
 
@@ -22,10 +23,15 @@ class Cost:
 # By output format, as `python benchmarks/costs.py` gives them with the default model on made-up scans of 12 megapixels
 # (for PNG and TIFF the mean of 8 and 16 bit); memory from benchmarks/memory.py.
 COSTS: dict[Format, Cost] = {
-    "jpeg": Cost(0.015, 2.0, 0.2), "png": Cost(0.22, 10.0, 3.1), "tiff": Cost(0.036, 3.0, 4.5),
-    "webp": Cost(0.19, 10.0, 0.23), "avif": Cost(0.6, 12.0, 0.24), "bmp": Cost(0.045, 10.0, 3.0),
+    "jpeg": Cost(0.01, 2.0, 0.2), "png": Cost(0.21, 10.0, 3.1), "tiff": Cost(0.015, 3.0, 4.5),
+    "webp": Cost(0.18, 10.0, 0.23), "avif": Cost(0.7, 12.0, 0.24), "bmp": Cost(0.029, 10.0, 3.0),
 }  # fmt: skip
 EACH = 0.01  # seconds of a core for a photo of any size: 0.006 as the benchmark says, and ledger and supervision
+# Seconds of a core that the network takes for a page that is no smaller than it sees it, SEEN pixels; less in
+# proportion.
+NETWORK: dict[Detail, float] = {"fast": 0.02, "auto": 0.03, "max": 0.22}
+SEEN = 192 * 192
+START = 1.0  # seconds until the first photo is begun, at most
 BASE = 250_000_000  # bytes that the program takes before the first photo
 
 
@@ -46,13 +52,13 @@ class Needs:
         """One line for the user."""
         photos = "1 photo" if self.photos == 1 else f"{self.photos:,} photos"
         return (
-            f"{photos}, {self.pixels / 1e6:,.0f} megapixels, {size_in_words(self.read)}; on this computer"
+            f"{photos}, {_number(self.pixels / 1e6)} megapixels, {size_in_words(self.read)}; on this computer"
             f" roughly {time_in_words(self.seconds)}, {size_in_words(self.memory)} of memory and"
             f" {size_in_words(self.disk)} of disk ({size_in_words(self.free)} free)"
         )
 
 
-def needs(photos: Sequence[Job], out: Path, threads: int) -> Needs:
+def needs(photos: Sequence[Job], out: Path, threads: int, detail: Detail = "auto") -> Needs:
     """Of the jobs of a settled plan. out: where outputs go. threads: as the user said, see budget.threads_for."""
     cost = {job: COSTS[job.format] for job in photos if job.format}
     cores = min(threads_for(threads), threads_for(0))
@@ -65,11 +71,22 @@ def needs(photos: Sequence[Job], out: Path, threads: int) -> Needs:
         photos=len(photos),
         pixels=sum(job.pixels for job in photos),
         read=sum(job.bytes for job in photos),
-        seconds=sum(EACH + job.pixels / 1e6 * one.seconds for job, one in cost.items()) / cores,
+        seconds=(START + sum(_seconds(job, one, detail) for job, one in cost.items()) / cores) if photos else 0,
         memory=BASE + int(max(each[0] if each else 0, together)),
         disk=int(sum(max(job.bytes, job.pixels * one.disk) for job, one in cost.items())),
         free=shutil.disk_usage(next((path for path in (out, *out.parents) if path.exists()), Path())).free,
     )
+
+
+def _seconds(job: Job, cost: Cost, detail: Detail) -> float:
+    """Of a core, for a photo with all its pages."""
+    network = NETWORK[detail] * min(job.pages, job.pixels / SEEN)
+    return EACH + network + job.pixels / 1e6 * cost.seconds
+
+
+def _number(value: float) -> str:
+    """12 and 1,234; 0.6 where that is less than 10."""
+    return f"{value:,.0f}" if value >= 9.95 or not value else f"{value:.1f}"
 
 
 def size_in_words(size: float) -> str:

@@ -102,7 +102,7 @@ class Run:
     def _foresee(self, wanted: list[Job], plan: Plan) -> None:
         """Says what is likely to come, and that the disk is too small."""
         assert self._view is not None
-        found = needs(wanted, plan.out, self._options.jobs)
+        found = needs(wanted, plan.out, self._options.jobs, self._options.detail)
         self._view.say(f"to do: {found.in_words()}")
         if plan.unwanted:
             self._view.say(f"{plan.unwanted} photos not chosen (--include, --exclude)")

@@ -10,9 +10,9 @@ import pytest
 from bwcolor.budget import LEAST_PIXELS
 from bwcolor.formats.known import Format
 from bwcolor.machine import Cores
-from bwcolor.options import OutputFormat
+from bwcolor.options import Detail, OutputFormat
 from bwcolor.plan import Job
-from bwcolor.runs.estimate import BASE, COSTS, EACH, Needs, needs, size_in_words, time_in_words
+from bwcolor.runs.estimate import BASE, COSTS, EACH, NETWORK, SEEN, START, Needs, needs, size_in_words, time_in_words
 
 
 def jobs(*photos: tuple[Format | None, int, int], pages: int = 1) -> list[Job]:
@@ -44,7 +44,13 @@ def test_nothing_to_do_takes_nothing() -> None:
 def test_sums() -> None:
     found = estimate(jobs(("jpeg", 12_000_000, 3_000_000), ("tiff", 2_000_000, 1), ("png", 1_000_000, 9_000_000)))
     assert (found.photos, found.pixels, found.read) == (3, 15_000_000, 12_000_001)
-    seconds = 3 * EACH + 12 * COSTS["jpeg"].seconds + 2 * COSTS["tiff"].seconds + COSTS["png"].seconds
+    seconds = (
+        START
+        + 3 * (EACH + NETWORK["auto"])
+        + 12 * COSTS["jpeg"].seconds
+        + 2 * COSTS["tiff"].seconds
+        + COSTS["png"].seconds
+    )
     assert found.seconds == pytest.approx(seconds)
     assert found.disk == 3_000_000 + int(2e6 * COSTS["tiff"].disk) + 9_000_000, "an output is no smaller than its photo"
     assert found.memory == BASE + 12_000_000 * COSTS["jpeg"].memory, "one at a time: the largest"
@@ -53,10 +59,11 @@ def test_sums() -> None:
 def test_cores_share_the_work_and_add_up_in_memory() -> None:
     photos = eight("jpeg", 1_000_000)
     one, four, many = (estimate(photos, threads) for threads in (1, 4, 16))
-    assert four.seconds == pytest.approx(one.seconds / 4)
+    assert four.seconds - START == pytest.approx((one.seconds - START) / 4)
     assert many.seconds == pytest.approx(four.seconds), "there are four cores"
     assert four.memory - BASE == 4 * (one.memory - BASE)
-    assert estimate(photos, 0, cores=2).seconds == pytest.approx(one.seconds / 2), "by default, one photo a core"
+    two = estimate(photos, 0, cores=2)
+    assert two.seconds - START == pytest.approx((one.seconds - START) / 2), "by default, one photo a core"
 
 
 def test_large_photos_go_alone() -> None:
@@ -75,7 +82,17 @@ def test_pages_are_worked_on_one_by_one() -> None:
 def test_photos_that_nobody_can_look_into_are_counted() -> None:
     found = estimate(jobs((None, 0, 5_000), ("jpeg", 1_000_000, 1)))
     assert (found.photos, found.read) == (2, 5_001)
-    assert found.seconds == pytest.approx(EACH + COSTS["jpeg"].seconds)
+    assert found.seconds == pytest.approx(START + EACH + NETWORK["auto"] + COSTS["jpeg"].seconds)
+
+
+def test_the_network_costs_every_page_the_same_but_tiny_ones() -> None:
+    def network(photos: list[Job], detail: Detail) -> float:
+        each = EACH + photos[0].pixels / 1e6 * COSTS["tiff"].seconds
+        return needs(photos, Path("/"), 1, detail).seconds - START - each
+
+    assert network(jobs(("tiff", 9_000_000, 1)), "fast") == pytest.approx(NETWORK["fast"])
+    assert network(jobs(("tiff", 9_000_000, 1), pages=3), "max") == pytest.approx(3 * NETWORK["max"])
+    assert network(jobs(("tiff", SEEN // 2, 1)), "auto") == pytest.approx(NETWORK["auto"] / 2)
 
 
 def test_every_output_format_has_its_costs() -> None:
@@ -91,6 +108,10 @@ def test_free_space_is_that_of_the_disk_that_takes_the_outputs(tmp_path: Path) -
     assert needs([], tmp_path / "not" / "there" / "yet", 1).free == pytest.approx(free, rel=0.1)
     (tmp_path / "a.jpg").touch()
     assert needs([], tmp_path / "a.jpg", 1).free == pytest.approx(free, rel=0.1), "one photo's output"
+
+
+def test_few_megapixels_have_decimals() -> None:
+    assert "1 photo, 0.6 megapixels, " in estimate(jobs(("jpeg", 585_000, 1))).in_words()
 
 
 def test_in_words() -> None:

@@ -128,6 +128,18 @@ def test_colour_pages_of_a_tiff_keep_their_colours_exactly(deep: bool, settings:
     assert [check for check in checks if check.ok is False] == []
 
 
+def test_a_page_that_keeps_its_colours_is_compressed_if_these_shrink(tmp_path: Path) -> None:
+    """Its luma, computed from channels of 8 bits in 16, is a noise of 16 bits that LZW makes larger."""
+    colours = COLOURS.astype(np.uint16) * np.uint16(257)
+    noise = np.random.default_rng(1).integers(0, 1 << 16, GRAY.shape).astype(np.uint16)
+    content = pages(noise, colours, compression="lzw", predictor=True)
+    _, folder = one(tmp_path, "a.tif", content)
+    with tifffile.TiffFile(folder / "a.tif") as made:
+        compressions = [page.aspage().compression for page in made.pages]
+        assert compressions == [tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.LZW]
+        assert_array_equal(made.pages[1].asarray(), colours)
+
+
 def test_colour_pages_with_alpha_keep_it(tmp_path: Path) -> None:
     with_alpha = np.dstack([COLOURS, GRAY[::-1]])
     content = io.BytesIO()

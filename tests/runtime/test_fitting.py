@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from bwcolor.color import Array, chroma_limit, compose
-from bwcolor.fitting import chroma_strips, compose_pixels
+from bwcolor.fitting import TO_RGB, Reach, chroma_strips, compose_pixels
 from bwcolor.formats.decoders import Pixels
 from bwcolor.options import Sampling
 from bwcolor.resizing import enlarged_strips
@@ -28,9 +28,10 @@ def drawn(data: st.DataObject, depth: type[np.uint8 | np.uint16]) -> tuple[Pixel
     luma = np.where(rng.random(luma.shape) < ends, rng.choice([0, top // 60, top - top // 60, top], luma.shape), luma)
     small = (data.draw(st.integers(1, height)), data.draw(st.integers(1, width)), 2)
     strength = data.draw(STRENGTHS)
+    spikes = np.where(rng.random(small) < 0.04, rng.choice([-strength, strength], small), 0)
     even = np.broadcast_to(rng.uniform(-strength, strength, 2), small)
     jumping, any_way = rng.choice([-strength, 0, strength], small), rng.uniform(-strength, strength, small)
-    chroma = (even, jumping, any_way)[data.draw(st.integers(0, 2))]
+    chroma = (even, jumping, any_way, spikes)[data.draw(st.integers(0, 3))]
     return luma.astype(depth), chroma.astype(np.float32)
 
 
@@ -80,6 +81,36 @@ def test_composed_pixels_are_those_of_the_plain_formula(depth: type[np.uint8 | n
     assert_allclose(found[..., :3], expected, rtol=0, atol=0.5 + top * 2e-6)
     if alpha is not None:
         assert_array_equal(found[..., 3], alpha)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_no_channel_goes_further_than_the_reach(data: st.DataObject) -> None:
+    """Lone spikes of chroma, around which cubic interpolation overshoots most."""
+    height, width = data.draw(SIDES), data.draw(SIDES)
+    small = (data.draw(st.integers(1, height)), data.draw(st.integers(1, width)), 2)
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    chroma = np.where(rng.random(small) < 0.04, rng.choice([-0.2, 0.2], small), 0).astype(np.float32)
+    top = 65_535
+    reach, chosen = Reach(chroma, height, width, np.dtype(np.uint16)), enlarged(chroma, height, width)
+    farthest = top * cv2.transform(chosen, TO_RGB)
+    above, below = reach.of(slice(0, height))
+    assert (farthest.max(-1) <= above + 0.05).all()
+    assert (-farthest.min(-1) <= below + 0.05).all()
+
+
+def test_only_what_may_leave_the_gamut_is_looked_at() -> None:
+    luma = np.full((64, 900), 128, np.uint8)
+    chroma = np.full((4, 50, 2), 0.1, np.float32)
+    reach = Reach(chroma, 64, 900, luma.dtype)
+    assert reach.outside(slice(0, 64), luma, luma) == ([], False)
+    luma[10, 20] = luma[63, 899] = 255
+    found = reach.outside(slice(0, 64), luma, luma)
+    assert [part.tolist() for part in found.parts if not isinstance(part, slice)] == [[10 * 900 + 20, 63 * 900 + 899]]
+    luma[:] = 250
+    blocks = reach.outside(slice(0, 64), luma, luma)
+    assert blocks.everywhere
+    assert np.concatenate([np.arange(luma.size)[part] for part in blocks.parts]).tolist() == list(range(luma.size))
 
 
 def test_neutral_chroma_leaves_gray_exactly_as_it_is() -> None:

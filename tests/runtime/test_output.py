@@ -45,6 +45,7 @@ HEIGHT, WIDTH = 150, 211
 GRAY = scene(HEIGHT, WIDTH)
 GRAY16 = scene16(HEIGHT, WIDTH)
 NOISE16 = np.random.default_rng(1).integers(0, 1 << 16, (HEIGHT, WIDTH)).astype(np.uint16)
+NOISE12 = np.random.default_rng(2).normal(2000, 300, (HEIGHT, WIDTH)).astype(np.uint16)
 SMOOTH16 = np.add.outer(np.arange(HEIGHT), np.arange(WIDTH)).astype(np.uint16)
 ALPHA = scene(HEIGHT, WIDTH, seed=7)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/>Gro\xc3\x9fmutter</x:xmpmeta>'
@@ -316,7 +317,9 @@ def test_a_tiff_stays_compressed_or_not(compression: str | None, tmp_path: Path)
         assert (file.pages.first.compression == COMPRESSION.NONE) == (compression is None)
 
 
-@pytest.mark.parametrize(("pixels", "shrinks"), [(GRAY, True), (SMOOTH16, True), (NOISE16, False)])
+@pytest.mark.parametrize(
+    ("pixels", "shrinks"), [(GRAY, True), (SMOOTH16, True), (NOISE16, False), (NOISE12 * np.uint16(16), False)]
+)
 def test_a_tiff_that_lzw_would_make_larger_is_not_compressed(
     pixels: NDArray[Any], shrinks: bool, tmp_path: Path
 ) -> None:

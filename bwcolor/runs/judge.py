@@ -81,7 +81,9 @@ def _of_done(job: Job, record: Record, making: Making, policy: Policy) -> Job | 
         return job
     words = ADOPTED_STALE if record.reason == ADOPTED else STALE
     reason = COPIED_BEFORE if copied else words.format(stale) if stale else DONE
-    return Outcome(job, "skipped", reason, input=record.input, output=record.output, path=job.replace)
+    return Outcome(
+        job, "skipped", reason, input=record.input, output=record.output, path=job.replace, doubt=record.doubt
+    )
 
 
 def _of_skipped(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
@@ -136,4 +138,5 @@ def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
     return Record(
         job.target, path, job.name, root_of(job), source, output, made_by,
         "done" if outcome.adopted else outcome.state, reason, outcome.lasting, outcome.seconds,
+        doubt=outcome.doubt,
     )  # fmt: skip

@@ -23,7 +23,8 @@ from bwcolor.walk import OWN_FOLDER
 
 FILE = "ledger.sqlite"
 APPLICATION = 0x62776331  # SQLite's application_id, "bwc1"
-SCHEMA = 1  # SQLite's user_version
+SCHEMA = 2  # SQLite's user_version
+WITHOUT_DOUBT = 1  # the same of ledgers that lack the last column
 MAGIC, ID_AT = b"SQLite format 3\0", 68  # how SQLite's files begin, and where they have application_id
 JOURNALS = ("-wal", "-journal")  # endings of the files beside it that hold what it lacks yet
 WAIT = 10.0  # seconds for another reader of the file
@@ -79,7 +80,7 @@ class Record:
     """A photo's end. target: the planned output, by its path below the output folder, which is the key. path: what
     was really written (a copy may be called otherwise). source: the photo's path below the input folder; root: that
     folder. input, output: fingerprints; sizes are -1 where there is none. lasting: of a failure that trying again won't
-    mend."""
+    mend. doubt: how unsure its colours are, see report.Outcome."""
 
     target: Path
     path: Path
@@ -94,6 +95,7 @@ class Record:
     seconds: float = 0.0
     at: float = 0.0  # seconds since 1970
     version: str = __version__
+    doubt: float | None = None
 
 
 NO_FILE = Fingerprint(-1, 0)
@@ -101,7 +103,7 @@ COLUMNS = (
     "target BLOB PRIMARY KEY", "path BLOB", "source BLOB", "root BLOB", "input_size INTEGER", "input_mtime_ns INTEGER",
     "input_sha256 TEXT", "output_size INTEGER", "output_mtime_ns INTEGER", "output_sha256 TEXT", "model TEXT",
     "label TEXT", "settings TEXT", "state TEXT", "reason TEXT", "lasting INTEGER", "seconds REAL", "at REAL",
-    "version TEXT",
+    "version TEXT", "doubt REAL",
 )  # fmt: skip
 PLACES = ", ".join("?" * len(COLUMNS))
 
@@ -219,7 +221,7 @@ class Ledger:
         places = (os.fsencode(path.as_posix()) for path in (record.source, record.root))
         names = (self._name(record.target), self._name(record.path), *places)
         end = (record.state, record.reason, record.lasting, record.seconds, record.at or time.time(), record.version)
-        return (*names, *files, *end)
+        return (*names, *files, *end, record.doubt)
 
 
 def fingerprint(path: Path, read: bool = False) -> Fingerprint:
@@ -257,6 +259,7 @@ def _connected(path: Path) -> sqlite3.Connection:
         if not tables and not application:
             _make_tables(database)
         _check(database, path)  # before anything is changed in what may be another program's
+        _upgrade(database)
         # A write-ahead log needs memory that processes share, which network disks don't have.
         journal = "DELETE" if on_network(path.parent) else "WAL"
         database.execute(f"PRAGMA journal_mode = {journal}")
@@ -278,6 +281,17 @@ def _make_tables(database: sqlite3.Connection) -> None:
         database.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Gives a ledger of an earlier version what it lacks."""
+    if database.execute("PRAGMA user_version").fetchone() != (WITHOUT_DOUBT,):
+        return
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        for table in ("photos", "intents"):
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {COLUMNS[-1]}")
+        database.execute(f"PRAGMA user_version = {SCHEMA}")
+
+
 def _check(database: sqlite3.Connection, path: Path) -> None:
     """Raises FolderError for another program's database or a newer one, sqlite3.DatabaseError for a damaged one."""
     (application,), (version,) = (
@@ -285,7 +299,7 @@ def _check(database: sqlite3.Connection, path: Path) -> None:
     )
     if application != APPLICATION:
         raise FolderError(f"{path}: {NOT_OURS}. {ELSEWHERE}")
-    if version != SCHEMA:
+    if version not in (WITHOUT_DOUBT, SCHEMA):
         raise FolderError(
             f"{path}: was written by another version of bwcolor. Update bwcolor, or choose another --out."
         )
@@ -313,6 +327,7 @@ def _in_memory(path: Path) -> sqlite3.Connection:
             database.execute("PRAGMA journal_mode = DELETE")  # what memory can have
             memory = sqlite3.connect(":memory:", isolation_level=None)
             database.backup(memory)
+        _upgrade(memory)
     return memory
 
 

@@ -63,6 +63,7 @@ RECORDS = st.builds(
     root=NAMES.map(lambda name: Path("/", name)), input=PRINTS, output=PRINTS,
     making=st.builds(Making, TEXTS, TEXTS, TEXTS), state=st.sampled_from(["done", "skipped", "failed"]), reason=TEXTS,
     lasting=st.booleans(), seconds=st.floats(0, 1e6), at=st.floats(1, 1e10), version=TEXTS,
+    doubt=st.none() | st.floats(0, 400),
 )  # fmt: skip
 
 
@@ -342,7 +343,23 @@ def test_a_damaged_ledger_that_the_user_named_is_put_aside_like_any_other(tmp_pa
         assert ledger.damaged is not None
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+def test_a_ledger_without_doubts_gets_room_for_them(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.write(replace(record(tmp_path), doubt=7.5))
+        for table in ("photos", "intents"):
+            ledger._database.execute(f"ALTER TABLE {table} DROP COLUMN doubt")
+        ledger._database.execute("PRAGMA user_version = 1")
+    old = below(record(tmp_path), tmp_path)
+    with Ledger.peek(tmp_path) or pytest.fail("none is there") as ledger:
+        assert ledger.find(tmp_path / "a.jpg") == old
+    with Ledger.open(tmp_path) as ledger:
+        assert list(ledger.records()) == [old]
+        ledger.write(replace(record(tmp_path, "b.jpg"), doubt=2.5))
+    with Ledger.open(tmp_path) as ledger:
+        assert [known.doubt for known in ledger.records()] == [None, 2.5]
+
+
+@pytest.mark.parametrize("version", [0, 3, 99])
 def test_a_ledger_of_another_schema_is_refused(version: int, tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         ledger.write(record(tmp_path))

@@ -75,6 +75,18 @@ def test_a_second_run_does_nothing_and_says_why(photos: Path, out: Path, tiny_mo
     ]  # fmt: skip
 
 
+def test_doubt_is_remembered(photos: Path, out: Path) -> None:
+    """Also by a run that was killed and goes on: the photos to look at first are those of all runs."""
+    large = photos / "large.png"
+    large.write_bytes(saved(gray(scene(400, 500)), "PNG"))
+    run(photos, "--out", out)
+    (first,) = (record["doubt"] for record in records(out) if record.get("source") == str(large))
+    assert first > 0
+    run(photos, "--out", out)
+    (again,) = (record for record in records(out) if record.get("source") == str(large))
+    assert (again["state"], again["doubt"]) == ("skipped", first)
+
+
 def test_changed_photos_are_made_anew_and_touched_ones_are_not(photos: Path, out: Path, tiny_model: Path) -> None:
     run(photos, "--out", out, "--model", tiny_model)
     before = outputs(out)

@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -20,12 +20,12 @@ from bwcolor.errors import ModelError, PassingError, PhotoError
 from bwcolor.formats.known import output_format
 from bwcolor.formats.xmp import Label
 from bwcolor.mark import marked
-from bwcolor.metadata import has_preview, in_colour, read_metadata
+from bwcolor.metadata import Metadata, has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_picture
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint, making
 from bwcolor.session import Model
 
@@ -80,12 +80,13 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
         with budget.hold(scan.header.pixels):
             watch.beat()
             first, source = scan.photo(), input_of(scan)
-            own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first, watch)
+            described = read_metadata(scan)
+            own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first, described, watch)
             if len(own_colours) == scan.header.pages:
-                return _left_alone(job, scan, source, options, watch)
+                return _left_alone(job, scan, source, COLOUR if label_in(described) is None else OURS, options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
             made: list[Prediction] = []
-            pages = _pages(scan, first, source, own_colours, model, options, watch, made)
+            pages = _pages(scan, first, described, source, own_colours, model, options, watch, made)
             coding = Coding(form, options.sampling, options.chroma_quality)
             with committed(job.target, may_replace, scan.times, _mode(scan)) as out:
                 notes = encode(scan, pages, coding, out)
@@ -157,7 +158,10 @@ def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
         return None
 
 
-def _pages_in_colour(scan: Scan, first: Photo, watch: Watch) -> set[int]:
+def _pages_in_colour(scan: Scan, first: Photo, described: Sequence[Metadata], watch: Watch) -> set[int]:
+    """All pages of an output of ours, whose colours may be too weak to be seen as such."""
+    if label_in(described) is not None:
+        return set(range(scan.header.pages))
     found = {0} if first.kind == "colour" else set()
     for number in range(1, scan.header.pages):
         watch.beat()
@@ -165,11 +169,13 @@ def _pages_in_colour(scan: Scan, first: Photo, watch: Watch) -> set[int]:
     return found
 
 
-def _left_alone(job: Job, scan: Scan, source: Fingerprint, options: ColorizeOptions, watch: Watch) -> Outcome:
+def _left_alone(
+    job: Job, scan: Scan, source: Fingerprint, reason: str, options: ColorizeOptions, watch: Watch
+) -> Outcome:
     """What becomes of a photo that is in colour already, under color_input skip and copy."""
     may_replace = options.overwrite or job.replace == job.copy
     if options.color_input == "skip":
-        return Outcome(job, "skipped", COLOUR, unexpected=True, input=source)
+        return Outcome(job, "skipped", reason, unexpected=True, input=source)
     target = job.copy
     if target.exists() and target.samefile(job.source):
         raise PhotoError(f"in colour already; a copy as {target.name} would replace the photo itself")
@@ -187,11 +193,10 @@ def _left_alone(job: Job, scan: Scan, source: Fingerprint, options: ColorizeOpti
 
 
 def _pages(
-    scan: Scan, first: Photo, source: Fingerprint, own_colours: set[int], model: Model, options: ColorizeOptions,
-    watch: Watch, made: list[Prediction],
+    scan: Scan, first: Photo, described: Sequence[Metadata], source: Fingerprint, own_colours: set[int], model: Model,
+    options: ColorizeOptions, watch: Watch, made: list[Prediction],
 ) -> Iterator[Page]:  # fmt: skip
     """Each page with its colours and what describes it. made: gets what the model made of each page."""
-    described = read_metadata(scan)
     for number in range(scan.header.pages):
         watch.beat()
         photo = first if number == 0 else scan.photo(number)

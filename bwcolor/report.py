@@ -11,6 +11,7 @@ EXISTS = "a file of this name exists that no record knows; --overwrite replaces 
 ADOPTED = "done already, as its label says"
 ADOPTED_STALE = "made with {}, as its label says; --overwrite replaces it"
 COLOUR = "in colour already; --color-input recolor colorizes them anew, copy copies them"
+OURS = "made by bwcolor already; --color-input recolor colorizes them anew, copy copies them"
 COPIED = "in colour already: copied as they are"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bwcolor.options import ColorInput
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, OURS, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fingerprint
 
 DONE = "done already"
@@ -125,7 +125,7 @@ def _has_bytes_of(known: Fingerprint, path: Path) -> bool:
 def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
     """What the ledger is to keep of a photo's end; None for what teaches nothing."""
     job = outcome.job
-    if outcome.state == "skipped" and not outcome.adopted and outcome.reason != COLOUR:
+    if outcome.state == "skipped" and not outcome.adopted and outcome.reason not in (COLOUR, OURS):
         return None
     source, path, output = outcome.input, outcome.path or job.target, outcome.output
     before = ledger.find(job.target)

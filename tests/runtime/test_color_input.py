@@ -81,6 +81,17 @@ def test_colour_is_left_alone_by_default(name: str, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_an_output_of_ours_is_called_so(name: str, tmp_path: Path) -> None:
+    """As it lies beside its photo after a run over that alone."""
+    made, out = one(tmp_path, name, IN_COLOUR[name], color_input="recolor")
+    assert made.state == "done"
+    (tmp_path / "again").mkdir()
+    outcome, _ = one(tmp_path / "again", name, (out / name).read_bytes())
+    assert outcome.state == "skipped"
+    assert outcome.reason.startswith("made by bwcolor already; ")
+
+
 @pytest.mark.parametrize("form", [None, "png"])
 @pytest.mark.parametrize("name", IN_COLOUR)
 def test_colour_is_copied_byte_for_byte_under_its_own_name(name: str, form: Any, tmp_path: Path) -> None:

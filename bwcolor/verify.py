@@ -75,7 +75,7 @@ def verify_photo(output: Path, original: Path | None, max_pixels: int, label: bo
 
 
 def in_colour_already(original: Path, max_pixels: int) -> bool:
-    """Whether all of a photo's pages are, or it is an output of ours by its label, so that a run leaves it alone; raises
+    """Whether all of a photo's pages are, or it is an output of ours by its label, so that runs leave it alone; raises
     PhotoError when it can't be read."""
     with open_scan(original, max_pixels) as scan:
         if label_in(read_metadata(scan)) is not None:

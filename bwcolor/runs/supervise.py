@@ -40,6 +40,8 @@ DOCTOR = "`bwcolor doctor` looks for the cause."
 
 # Photos share the cores: numpy's libraries must not use all of them for each small product, and wait for one another.
 ONE_THREAD_EACH = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+# glibc gives each thread a heap of its own, which keeps what a large photo's file took after the photo is done.
+ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 
 Kind = Literal["look", "colorize"]
 Result = Outcome | Header | str
@@ -304,7 +306,8 @@ class Supervisor:
         self._answers, self._orders = SimpleQueue(), SimpleQueue()
         try:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **ONE_THREAD_EACH},
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env={**ONE_HEAP, **os.environ, **ONE_THREAD_EACH},
                 start_new_session=os.name != "nt",  # Ctrl-C reaches the parent alone
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )  # fmt: skip

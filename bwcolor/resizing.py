@@ -76,5 +76,5 @@ def _cubic_rows(source: int, target: int, top: int, bottom: int) -> tuple[int, A
 def _halved(array: Resized) -> Resized:
     """Means of 2 x 2 pixels, which OpenCV makes many times faster than other areas; a last odd row or column goes."""
     height, width = (side // 2 for side in array.shape[:2])
-    even = np.ascontiguousarray(array[: 2 * height, : 2 * width])
+    even = array[: 2 * height, : 2 * width]  # a view: of a large photo of odd width a copy would be as large
     return cast(Resized, cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA))

@@ -77,17 +77,17 @@ Outputs say in their XMP that software made their colours. A BMP has no place fo
 
 ## Large photos
 
-Peak memory of whole runs, `python benchmarks/memory.py` (Linux, one photo a run, measured on 2026-11-21 on two cores).
+Peak memory of whole runs, `python benchmarks/memory.py` (Linux, one photo a run, measured on 2026-11-22 on two cores).
 TIFFs are read and written in strips, and a gray JPEG's brightness is never encoded again.
 
 | photo | peak memory |
 |---|---|
-| 1 x 1 px | 139 MB |
-| JPEG, gray, 12 megapixels | 172 MB |
-| JPEG, gray, 140 megapixels | 358 MB |
-| TIFF, 16 bit, gray, 120 megapixels: uncompressed; LZW | 456 MB; 459 MB |
-| TIFF, 16 bit, RGB, 120 megapixels | 483 MB |
-| PNG, 24 megapixels: 8 bit; 16 bit | 376 MB; 729 MB |
+| 1 x 1 px | 128 MB |
+| JPEG, gray, 12 megapixels | 156 MB |
+| JPEG, gray, 140 megapixels | 347 MB |
+| TIFF, 16 bit, gray, 120 megapixels: uncompressed; LZW | 497 MB; 497 MB |
+| TIFF, 16 bit, RGB, 120 megapixels | 502 MB |
+| PNG, 24 megapixels: 8 bit; 16 bit | 373 MB; 742 MB |
 
 Photos with more than 300 million pixels are named and left out before the run starts, unless `--max-pixels` says
 otherwise.

@@ -1,4 +1,6 @@
-"""Chroma enlarged strip by strip."""
+"""Chroma enlarged strip by strip, and large photos reduced."""
+
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from bwcolor.resizing import enlarged_strips
+from bwcolor.resizing import enlarged_strips, resized
 
 
 @settings(max_examples=60, deadline=None)
@@ -23,3 +25,12 @@ def test_enlarged_strips_are_opencvs_cubic_enlargement(data: st.DataObject) -> N
     assert all(strip.shape[1] <= rows for _, strip in strips)
     whole = np.concatenate([strip for _, strip in strips], 1)
     assert_allclose(whole.transpose(1, 2, 0), expected, atol=1e-4)
+
+
+def test_a_large_photo_of_odd_sides_is_not_copied_to_be_reduced() -> None:
+    luma = np.zeros((3001, 4001), np.uint8)
+    tracemalloc.start()
+    resized(luma, 144, 192)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < luma.nbytes / 2

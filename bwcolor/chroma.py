@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from bwcolor.borders import border_weight
-from bwcolor.color import Array
+from bwcolor.color import Array, unit
 from bwcolor.endurance import Trouble
 from bwcolor.formats.decoders import Pixels
 from bwcolor.kinds import network_chroma, network_input
@@ -90,7 +90,7 @@ def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detai
     whole_size = scaled_size(height, width, size)
     working_size = scaled_size(height, width, WORKING_SCALE * size)
     tiled = detail == "max" and math.prod(working_size) > TILES_FROM * math.prod(whole_size)
-    working = upright(_unit(resized(luma, *(working_size if tiled else whole_size))), orientation)
+    working = upright(unit(resized(luma, *(working_size if tiled else whole_size))), orientation)
     height, width = working.shape
     found = _looks(resized(working, *scaled_size(height, width, size)) if tiled else working, network, detail)
     chroma = _tiled_under(found.chroma, working, network) if tiled else found.chroma
@@ -122,7 +122,7 @@ def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) 
     piece at another aspect is a strange photo. Nor is there a second look: it takes one size only.
     """
     side = network.spec.network_size
-    seen = upright(_unit(reduced_to(luma, side, side)), orientation)
+    seen = upright(unit(reduced_to(luma, side, side)), orientation)
     square = np.clip(resized(seen, side, side), 0, 1)  # cubic enlargement overshoots
     chroma = reduced_to(_run(square[None], network)[0], *seen.shape)
     weight = resized(border_weight(seen), *chroma.shape[:2])
@@ -176,10 +176,6 @@ def _run(lumas: Array, network: Network) -> Array:
 
 
 PASSES = {"any": _aspect_kept, "square": _squashed}  # a spec's shape -> how a photo is shown to the network
-
-
-def _unit(luma: Pixels) -> Array:
-    return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)
 
 
 def _pad(luma: Array, height: int, width: int) -> Array:

@@ -26,6 +26,11 @@ LAB_EPSILON = 216 / 24389  # CIE 15:2004, 8.2.1.1
 LAB_KAPPA = 24389 / 27
 
 
+def unit(levels: NDArray[np.unsignedinteger[Any]]) -> Array:
+    """Whole levels of 8 or 16 bits, any shape -> 0..1."""
+    return levels.astype(np.float32) / np.float32(np.iinfo(levels.dtype).max)
+
+
 def luma(rgb: Array) -> Array:
     """BT.601 luma of gamma-encoded RGB: (..., 3) in any range -> (...) in the same range."""
     r, g, b = LUMA_WEIGHTS

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bwcolor.color import CB_SCALE, CB_TO_G, CR_SCALE, CR_TO_G, Array, chroma_limit, compose
+from bwcolor.color import CB_SCALE, CB_TO_G, CR_SCALE, CR_TO_G, Array, chroma_limit, compose, unit
 from bwcolor.formats.decoders import Pixels
 from bwcolor.options import Sampling
 from bwcolor.resizing import CUBIC, enlarged_strips, reduced_to
@@ -52,7 +52,7 @@ def chroma_strips(luma: Pixels, chroma: Array, sampling: Sampling) -> Iterator[N
         levels = np.empty(strip.shape, np.uint8) if outside.everywhere else _levels(strip)
         for at in outside.parts:
             wanted = _taken(strip, at)
-            limit = chroma_limit(_unit(darkest.reshape(-1)[at]), wanted.T, _unit(lightest.reshape(-1)[at]))
+            limit = chroma_limit(unit(darkest.reshape(-1)[at]), wanted.T, unit(lightest.reshape(-1)[at]))
             for plane, fitted in zip(levels, _levels(wanted * limit), strict=True):
                 plane.reshape(-1)[at] = fitted
         yield levels
@@ -77,7 +77,7 @@ def composed_strips(luma: Pixels, alpha: Pixels | None, chroma: Array, every: in
         else:
             pixels = np.asarray(cv2.merge(_added(y, strip) + ([] if alpha is None else [alpha[rows]])), luma.dtype)
         for at in outside.parts:
-            rgb = compose(_unit(y.reshape(-1)[at]), _taken(strip, at).T)
+            rgb = compose(unit(y.reshape(-1)[at]), _taken(strip, at).T)
             pixels.reshape(-1, pixels.shape[2])[at, :3] = np.rint(rgb * np.float32(top))
         yield pixels
 
@@ -164,7 +164,3 @@ def _extremes(luma: Pixels, rows: slice) -> tuple[Pixels, Pixels]:
         for extreme in (cv2.erode, cv2.dilate)
     )
     return np.asarray(darkest, luma.dtype), np.asarray(lightest, luma.dtype)
-
-
-def _unit(luma: Pixels) -> Array:
-    return luma.astype(np.float32) / np.float32(np.iinfo(luma.dtype).max)

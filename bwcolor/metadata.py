@@ -1,6 +1,7 @@
 """What describes a photo: read from one file, made true for the colour version, written into another."""
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from bwcolor.formats import icc as profiles
 from bwcolor.formats import jp2, png
 from bwcolor.formats import xmp as packets
 from bwcolor.formats.header import pillow_formats
-from bwcolor.formats.jpeg import APP0, APP1, APP2, APP13, APP14, APP15, COM, SOS, segments
+from bwcolor.formats.jpeg import APP0, APP1, APP2, APP13, APP14, APP15, COM, SOS, end_of_picture, segments
 from bwcolor.formats.known import Format
 from bwcolor.formats.photoshop import PREVIEWS, iptc_block, without
 from bwcolor.formats.tiffpages import page_layout
@@ -34,6 +35,8 @@ APP11 = 0xEB  # marker of JUMBF boxes in a JPEG
 DAMAGED = "damaged metadata left out"
 ABSURD = "absurd resolution left out"
 MANIFEST = "content credentials (C2PA) left out: they hold for the original's pixels only"
+PADDING = b"\0\xff \t\r\n"  # bytes that fill files up, and hold nothing
+FILM = re.compile(rb"ftyp(?:qt  |mp4|iso|M4V|avc1|3gp|MSNV)")  # how films begin (ISO 14496-12, 4.3; mp4ra.org)
 C2PA = b"jumdc2pa"  # how a manifest store's description begins (C2PA 2.1, 11.1.4.2; ISO/IEC 19566-5, B.3)
 XMP_OF_GIF = b"\x21\xff\x0bXMP DataXMP"  # its application extension (XMP part 3, 1.1.2); the packet is not in blocks
 END_OF_XMP = b"\x01\xff\xfe\xfd"  # how the magic trailer behind it begins
@@ -102,8 +105,17 @@ def _read_jpeg(source: bytes) -> Metadata:
     kept, lost = _without_manifests(native)
     return Metadata(
         found.get("exif"), found.get("xmp"), b"".join(icc[number] for number in sorted(icc)) or None,
-        photoshop or None, tuple(comments), dpi, tuple(kept), lost=lost,
+        photoshop or None, tuple(comments), dpi, tuple(kept), lost=(*lost, *_behind(source)),
     )  # fmt: skip
+
+
+def _behind(source: bytes) -> tuple[str, ...]:
+    """Say what lies behind the end of a JPEG's picture: cameras put second pictures and film clips there."""
+    rest = source[end_of_picture(source) :].strip(PADDING)
+    film = ("a film clip behind the photo left out",) if FILM.search(rest) else ()
+    if rest.startswith(b"\xd8\xff") or (not film and b"\xff\xd8\xff" in rest):  # SOI, whose first byte may be stripped
+        return ("pictures behind the first of a JPEG left out", *film)
+    return film or (("data behind the end of the photo left out",) if rest else ())
 
 
 def _without_manifests(native: list[bytes]) -> tuple[list[bytes], tuple[str, ...]]:

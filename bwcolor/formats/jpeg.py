@@ -97,6 +97,19 @@ def segments(source: bytes, until: int | None = None) -> Iterator[Segment]:
         position = end
 
 
+def end_of_picture(source: bytes) -> int:
+    """Find where a file's first picture ends, past its end marker; the file's length where that is missing."""
+    position = 2
+    while (position := _marker(source, position)) >= 0:
+        marker = source[position + 1]
+        if marker == EOI:
+            return position + 2
+        position += 2 + int.from_bytes(source[position + 2 : position + 4], "big")
+        if marker == SOS:
+            position = _scan_end(source, position)
+    return len(source)
+
+
 def _marker(source: bytes, position: int) -> int:
     """Where the next marker stands that starts a segment or ends the image; -1 where none does. Decoders, too, pass
     over padding, fill bytes and markers that stand alone."""

@@ -37,6 +37,7 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option(metavar="PATTERN", help="Leave out files and folders that fit. Repeatable.")
 ]
+Hidden = Annotated[bool, typer.Option("--hidden", help="Take hidden, trash, and thumbnail folders too.")]
 FromFile = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Take only the photos that a file lists; - is standard input."),

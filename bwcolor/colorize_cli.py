@@ -35,6 +35,7 @@ from bwcolor.colorize_arguments import (
     Flat,
     FormatChoice,
     FromFile,
+    Hidden,
     Include,
     Jobs,
     LabelOption,
@@ -93,6 +94,7 @@ def colorize(
     label: LabelOption = LabelChoice.XMP,
     include: Include = None,
     exclude: Exclude = None,
+    hidden: Hidden = False,
     from_file: FromFile = None,
     null: Null = False,
     limit: Limit = None,
@@ -141,8 +143,8 @@ def colorize(
         failed = _carry_out(
             Setup(model, device, options, max_memory * 1_000_000, debug),
             _Order(
-                photos, out, Choice(tuple(include or ()), tuple(exclude or ()), listed), Naming(flat, suffix), policy,
-                timeout, watch, dry_run, ledger, report, progress, verbose - quiet,
+                photos, out, Choice(tuple(include or ()), tuple(exclude or ()), listed, hidden), Naming(flat, suffix),
+                policy, timeout, watch, dry_run, ledger, report, progress, verbose - quiet,
             ),
         )  # fmt: skip
         if failed:
@@ -220,6 +222,8 @@ def _print_plan(
         typer.echo(printable(f"{'failed' if left.failed else 'left out'}: {left.path}: {left.reason}"))
     if plan.unwanted:
         typer.echo(f"{plan.unwanted} not chosen (--include, --exclude)")
+    if plan.hidden:
+        typer.echo(printable(plan.hidden.in_words()))
     if plan.renamed:
         typer.echo(f"{plan.renamed} got names of their own: others want the same, or no disk takes names as long")
     if wanted:

@@ -72,6 +72,8 @@ def evaluate(
             owner = with_card(network) if card else None
             for left in plan.left_out:
                 view.leave_out(left)
+            if plan.hidden:
+                view.say(plan.hidden.without_advice())
             for path, outcome in evaluate_photos(paths, network, options, names, size):
                 if isinstance(outcome, list):
                     found[path] = outcome

@@ -6,6 +6,9 @@ from pathlib import Path
 from bwcolor.formats.known import EXTENSIONS
 from bwcolor.plan import find_jobs
 from bwcolor.runs.ledger import Ledger
+from bwcolor.walk import Choice
+
+ALL_OUTPUTS = Choice(hidden=True)  # a run may have been told to take hidden photos, whose outputs are called alike
 
 
 def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | None]]:
@@ -14,7 +17,7 @@ def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | N
     originals: the folder that they lie in, or the one original. The ledger in the output folder says which one it is;
     without one, the name does. Raises FolderError or NoPhotosError where there is nothing to look at.
     """
-    outputs = [job.source for job in find_jobs(out, None).jobs]
+    outputs = [job.source for job in find_jobs(out, None, choice=ALL_OUTPUTS).jobs]
     if originals is None or originals.is_file():
         return [(path, originals) for path in outputs]
     root = Path(os.path.abspath(out))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError, UsageError
 from bwcolor.formats.known import EXTENSIONS, WRITABLE, Format, Header, check_size, output_format
+from bwcolor.hidden import NOTHING, Hidden, together
 from bwcolor.names import Naming, Wanted, folding, told_apart
 from bwcolor.options import ColorizeOptions
 from bwcolor.walk import EVERYTHING, Choice, LeftOut, walk
@@ -51,9 +52,10 @@ class Job:
 class Plan:
     """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file. root: the
     folder or the photo that all photos lie in. folder: of outputs; None for one photo whose output lies beside it, or
-    was named. unwanted: number of photos that were not chosen. single: the photo, when it is just one that was named.
-    named: whether the user said how its output is called. flat: see Naming. renamed: number of photos whose outputs got
-    names of their own, because others wanted the same or no disk takes names as long."""
+    was named. unwanted: number of photos that were not chosen. hidden: what the walk left alone as such. single: the
+    photo, when it is just one that was named. named: whether the user said how its output is called. flat: see Naming.
+    renamed: number of photos whose outputs got names of their own, because others wanted the same or no disk takes
+    names as long."""
 
     jobs: list[Job]
     left_out: list[LeftOut]
@@ -61,6 +63,7 @@ class Plan:
     root: Path
     folder: Path | None = None
     unwanted: int = 0
+    hidden: Hidden = NOTHING
     single: Path | None = None
     named: bool = False
     flat: bool = False
@@ -123,6 +126,7 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
     jobs: dict[Path, Job] = {}
     left_out: list[LeftOut] = []
     others: set[Path] = set()
+    hidden: list[Hidden] = []
     names_tell = len({path.name for path in inputs}) == len(inputs)
     for root in inputs:  # several folders keep their names, and where these are the same those of the folders above
         above = root if len(inputs) == 1 else root.parent if names_tell else Path(os.path.commonpath(inputs))
@@ -133,6 +137,7 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
                 left_out + found.left_out,
                 others | {*found.others},
             )
+            hidden.append(found.hidden)
         else:
             photos = [root] if root.suffix.lower() in EXTENSIONS else []
             left_out += [] if photos else [LeftOut(root, "is not a kind of photo that can be read", failed=True)]
@@ -140,7 +145,7 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
             name = path.relative_to(above)
             jobs.setdefault(path, Job(path, naming.target(out, name), name=name))
     root = inputs[0] if len(inputs) == 1 else Path(os.path.commonpath(inputs))
-    plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), flat=naming.flat)
+    plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), together(hidden), flat=naming.flat)
     plan = _one_output_each(plan, False)  # of all, so that what is chosen changes no names
     plan = replace(plan, jobs=[job for job in plan.jobs if job.source not in others])
     _refuse_replacing(plan, False)
@@ -151,6 +156,8 @@ def _nothing_found(plan: Plan) -> str:
     words = f"{plan.root}: no photos found. Known kinds: {', '.join(sorted(EXTENSIONS))}."
     if plan.unwanted:
         words += f" {plan.unwanted} photos were not chosen (--include, --exclude)."
+    if plan.hidden:
+        words += f" {plan.hidden.in_words()}."
     if plan.left_out:
         words += f" Left out: {plan.left_out[0].path} {plan.left_out[0].reason}"
         words += f", and {len(plan.left_out) - 1} more." if len(plan.left_out) > 1 else ""

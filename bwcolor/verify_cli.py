@@ -24,19 +24,23 @@ def verify(
     label: Annotated[
         LabelChoice, typer.Option(help="none: outputs need not say that software made their colours.")
     ] = LabelChoice.XMP,
+    hidden: Annotated[
+        bool, typer.Option("--hidden", help="Originals in hidden, trash, and thumbnail folders need outputs too.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")] = False,
     max_pixels: MaxPixels = 300_000_000,
 ) -> None:
     """Prove that outputs keep brightness and metadata of their originals, and say who coloured them.
 
-    Originals of a folder that have no output count as NO, but for photos that are in colour already, which a run leaves
-    alone.
+    Originals of a folder that have no output count as NO, but for what a run leaves alone: photos that are in colour
+    already, and hidden ones (unless --hidden).
     """
     with errors_as_sentences():
         from bwcolor.errors import FolderError, PhotoError, UsageError
-        from bwcolor.originals import originals_of
+        from bwcolor.originals import ALL_OUTPUTS, originals_of
         from bwcolor.plan import find_jobs
         from bwcolor.verify import verify_photo
+        from bwcolor.walk import Choice
 
         if label is LabelChoice.VISIBLE:
             raise UsageError(
@@ -68,12 +72,12 @@ def verify(
                 _say(f"{ANSWERS[fine]:4} {path}")
                 for check in checks:
                     _say(f"     {check.name:11}{ANSWERS[check.ok]:4}{check.words}")
-        for left in find_jobs(out, None).left_out if out.is_dir() else ():
+        for left in find_jobs(out, None, choice=ALL_OUTPUTS).left_out if out.is_dir() else ():
             total, bad = total + 1, bad + 1
             _say(f"NO   {left.path}: {left.reason}")
         typer.echo(f"{total - bad} of {total} as they should be")
         if original is not None and original.is_dir() and out.is_dir():
-            plan = find_jobs(original, out)
+            plan = find_jobs(original, out, choice=Choice(hidden=hidden))
             wanted = [job.source for job in plan.jobs] + [left.path for left in plan.left_out if left.failed]
             bad += _name_missing([path for path in wanted if path not in found], max_pixels, quiet)
         if bad:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.formats.known import EXTENSIONS
+from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
 
 # Pictures that a user may expect to be colorized: named, not passed over in silence.
 OTHER_PICTURES = frozenset({
@@ -36,11 +37,13 @@ class Choice:
     without a slash is held against the names of the file and of all folders above it, one with a slash against their
     whole paths below the folder, and its * stands for slashes too. One that ends with a slash fits folders only. A
     photo is wanted when one of `include` fits, or there is none, and none of `exclude`. listed: only these, by paths
-    that start at the folder or are absolute; None for no list."""
+    that start at the folder or are absolute; None for no list. hidden: whether hidden photos, and those in folders that
+    are hidden or hold trash or thumbnails, are wanted too; those that a list or an include names always are."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     listed: tuple[Path, ...] | None = None
+    hidden: bool = False
 
     def wants(self, name: PurePosixPath) -> bool:
         """Whether a photo of this path below the folder is wanted."""
@@ -50,6 +53,10 @@ class Choice:
     def excludes(self, name: PurePosixPath) -> bool:
         """Whether one of the patterns in `exclude` fits."""
         return any(_fits(name, pattern) for pattern in self.exclude)
+
+    def names(self, name: str) -> bool:
+        """Whether one of the patterns in `include` has just this name, of a file or a folder, in its path."""
+        return any(name in pattern.split("/") for pattern in self.include)
 
 
 EVERYTHING = Choice()
@@ -83,11 +90,12 @@ def read_list(name: str, null: bool) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the walk of a folder found. others: photos that were not chosen."""
+    """What the walk of a folder found. others: photos that were not chosen. hidden: what was not looked into."""
 
     photos: list[Path]
     left_out: list[LeftOut]
     others: list[Path] = field(default_factory=list)
+    hidden: Hidden = NOTHING
 
     @property
     def unwanted(self) -> int:
@@ -96,33 +104,45 @@ class Found:
 
 
 def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
-    """The photos below a folder, in the order of their names or of the list; `out` and links are not entered.
+    """The photos below a folder, in the order of their names or of the list.
+
+    `out`, links, and what is hidden below the folder (see Choice) are not entered; the folder itself always is.
 
     Raises FolderError when the folder can't be listed.
     """
-    entries = _listed(root, out, choice.listed) if choice.listed is not None else _entries(root, out)
+    entries = _listed(root, out, choice.listed) if choice.listed is not None else _entries(root, out, choice)
     photos: list[Path] = []
     left_out: list[LeftOut] = []
     others: list[Path] = []
+    hidden: list[Hidden] = []
     for entry in entries:
-        if isinstance(entry, LeftOut):
+        if isinstance(entry, Hidden):
+            hidden.append(entry)
+        elif isinstance(entry, LeftOut):
             left_out += [] if choice.excludes(_below(root, entry.path)) else [entry]
         elif not choice.wants(_below(root, entry)):
             others += [entry] if entry.suffix.lower() in EXTENSIONS else []
         elif entry.name.startswith("._"):  # macOS puts a file's resource fork beside it under this name
             continue
+        elif entry.suffix.lower() in EXTENSIONS | OTHER_PICTURES and _hides(choice, entry, folder=False):
+            hidden.append(Hidden(photos=1))
         elif left := _looked_at(entry):
             left_out.append(left)
         elif entry.suffix.lower() in EXTENSIONS:
             photos.append(entry)
-    return Found(photos, left_out, others)
+    return Found(photos, left_out, others, together(hidden))
+
+
+def _hides(choice: Choice, path: Path, folder: bool) -> bool:
+    named = choice.listed is not None or choice.names(path.name)
+    return not choice.hidden and not named and is_hidden(path, folder)
 
 
 def _below(root: Path, path: Path) -> PurePosixPath:
     return PurePosixPath((path.relative_to(root) if path.is_relative_to(root) else path).as_posix())
 
 
-def _entries(root: Path, out: Path) -> Iterator[Path | LeftOut]:
+def _entries(root: Path, out: Path, choice: Choice) -> Iterator[Path | LeftOut | Hidden]:
     """Everything below a folder that is no folder, and what is not entered."""
     pending = [root]
     while pending:
@@ -143,7 +163,11 @@ def _entries(root: Path, out: Path) -> Iterator[Path | LeftOut]:
                     yield path
                 elif path == out or (out.exists() and path.samefile(out)):  # a link may lead to either
                     yield LeftOut(path, "is the output folder")
-                elif entry.name != OWN_FOLDER:
+                elif entry.name == OWN_FOLDER:
+                    continue
+                elif _hides(choice, path, folder=True):
+                    yield Hidden(() if choice.excludes(_below(root, path)) else (entry.name,))
+                else:
                     folders.append(path)
             except OSError as error:
                 yield LeftOut(path, f"can't be looked at ({error.strerror})", failed=True)

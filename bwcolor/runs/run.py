@@ -69,9 +69,12 @@ class Run:
     def carry_out(self, plans: Iterable[Plan]) -> None:
         """Does what the plans say. Raises what ends the run: FolderError, DeviceError, Stopped."""
         assert self._view is not None
-        said = 0
+        said, hidden_told = 0, False
         for plan in plans:
             self._view.more(len(plan.jobs))
+            if plan.hidden and not hidden_told:  # once, however often the folders are looked at
+                self._view.say(plan.hidden.in_words())
+                hidden_told = True
             for left in plan.left_out:
                 self._view.leave_out(left)
                 self._write(left_out_record(left))
@@ -135,7 +138,8 @@ class Run:
             "input": str(plan.root), "output": str(plan.out), "model": self._making.label,
             "model_sha256": self._making.model, "device": list(self._ready.lines),
             "settings": self._options.of_outputs(), **{state: states[state] for state in STATES},
-            "left_out": view.left_out, "not_chosen": plan.unwanted, "troubles": self._worker.troubles,
+            "left_out": view.left_out, "not_chosen": plan.unwanted,
+            "hidden": plan.hidden.count, "troubles": self._worker.troubles,
         }  # fmt: skip
 
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError
-from bwcolor.formats.known import EXTENSIONS
 from bwcolor.photo import read_photo
 from bwcolor.resizing import scaled_size
 from bwcolor.turning import upright
+from bwcolor.walk import OWN_FOLDER, walk
 from bwcolor_export.graph import Floats
 
 MOST_PHOTOS = 32  # of a folder: calibrating on three times as many changed nothing (0.01 CIEDE2000)
@@ -31,13 +31,13 @@ def bundled_lumas() -> list[Floats]:
 
 
 def folder_lumas(folder: Path) -> list[Floats]:
-    """At most MOST_PHOTOS photos of a folder and its sub-folders, evenly spread over their names.
+    """At most MOST_PHOTOS photos of a folder and its sub-folders, hidden ones left out, evenly spread over their names.
 
     Raises FolderError when there is no such folder, NoPhotosError when none of the photos can be read.
     """
     if not folder.is_dir():
         raise FolderError(f"--calibrate {folder}: no such folder. Name one with photos.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    paths = sorted(walk(folder, folder / OWN_FOLDER).photos)
     lumas = []
     for number in np.unique(np.linspace(0, len(paths) - 1, min(MOST_PHOTOS, len(paths))).round().astype(int)):
         try:

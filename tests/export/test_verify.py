@@ -128,3 +128,11 @@ def test_photos_are_reduced_and_cut() -> None:
     assert middle.shape == (50, 50)
     assert (middle[0, 0], middle[0, -1]) == pytest.approx((0.25, 0.75), abs=0.01)
     assert cut_to(photo, 300, 900).shape == (300, 900)
+
+
+def test_hidden_folders_calibrate_nothing(tmp_path: Path) -> None:
+    for name in ("a.png", "@eaDir/a.png", ".thumbnails/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / name)
+    assert len(folder_lumas(tmp_path)) == 1
+    assert len(folder_lumas(tmp_path / "@eaDir")) == 1

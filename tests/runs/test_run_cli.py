@@ -25,7 +25,7 @@ from bwcolor.options import ColorizeOptions
 from bwcolor.plan import find_jobs
 from bwcolor.runs.ledger import Ledger
 
-NAMES = ("a.png", "b.jpg", "roll1/01.jpg", "roll2/01.jpg", "roll2/thumbs/01.jpg")
+NAMES = ("a.png", "b.jpg", "roll1/01.jpg", "roll2/01.jpg", "roll2/small/01.jpg")
 SOON = 30.0  # seconds in which what must happen has happened
 
 
@@ -147,11 +147,11 @@ def test_what_failed_for_good_is_not_tried_again(photos: Path, out: Path, tiny_m
     ("options", "expected"),
     [
         (["--include", "*.png"], {"a.png"}),
-        (["--exclude", "thumbs", "--exclude", "a.*"], {"b.jpg", "roll1/01.jpg", "roll2/01.jpg"}),
-        (["--include", "roll2/*", "--exclude", "*/thumbs/*"], {"roll2/01.jpg"}),
+        (["--exclude", "small", "--exclude", "a.*"], {"b.jpg", "roll1/01.jpg", "roll2/01.jpg"}),
+        (["--include", "roll2/*", "--exclude", "*/small/*"], {"roll2/01.jpg"}),
         (["--limit", "2"], 2),
         (["--suffix", "_farbig", "--include", "*.png"], {"a_farbig.png"}),
-        (["--flat"], {"a.png", "b.jpg", "roll1_01.jpg", "roll2_01.jpg", "roll2_thumbs_01.jpg"}),
+        (["--flat"], {"a.png", "b.jpg", "roll1_01.jpg", "roll2_01.jpg", "roll2_small_01.jpg"}),
     ],
 )
 def test_choices_and_names(
@@ -186,7 +186,7 @@ def test_several_folders_and_photos(photos: Path, out: Path, tiny_model: Path) -
     assert refused.exit_code == 2
     assert "several folders or photos need --out FOLDER" in refused.stderr
     assert run(*arguments, "--out", out, "--model", tiny_model).exit_code == 0
-    assert set(outputs(out)) == {"a.png", "roll1/01.jpg", "roll2/01.jpg", "roll2/thumbs/01.jpg"}
+    assert set(outputs(out)) == {"a.png", "roll1/01.jpg", "roll2/01.jpg", "roll2/small/01.jpg"}
 
 
 def test_the_report_has_every_photo_and_the_run(photos: Path, out: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_another_photo_of_an_outputs_name_is_a_failure(
 ) -> None:
     run(photos / "roll1", "--out", out, "--model", tiny_model)
     before = outputs(out)
-    result = run(photos / "roll2", "--out", out, "--model", tiny_model, "--exclude", "thumbs")
+    result = run(photos / "roll2", "--out", out, "--model", tiny_model, "--exclude", "small")
     assert result.exit_code == 1
     assert f"failed: 01.jpg: the output of its name was made from another photo, {photos / 'roll1' / '01.jpg'}" in (
         result.stderr

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import shutil
 import threading
 from itertools import islice
 from pathlib import Path
@@ -388,3 +389,14 @@ def test_batches_are_the_same_in_every_version(count: int, digest: str) -> None:
     noise = PhotoSet(np.random.default_rng(0).integers(0, 256, 9 * 4608, dtype=np.uint8), index, hashed(9).hashes)
     seen = np.stack(list(islice(batches(noise, np.arange(count), 32, 4, 1.0, 3, 5), 2)))
     assert hashlib.sha256(seen.tobytes()).hexdigest()[:16] == digest
+
+
+def test_hidden_trash_and_thumbnail_folders_are_left_alone_and_counted(photos: Path, tmp_path: Path) -> None:
+    expected = loaded(photos, tmp_path).names
+    for name in ("@eaDir/0.bmp", ".thumbnails/1.bmp", "more/.trash/2.bmp", ".hidden.bmp"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photos / "0.bmp", photos / name)
+    photo_set, rejected = load_photos(photos, 176, tmp_path / "cache")
+    assert photo_set.names == expected
+    assert (sorted(rejected.hidden.folders), rejected.hidden.photos) == ([".thumbnails", ".trash", "@eaDir"], 1)
+    assert load_photos(photos / ".thumbnails", 176, tmp_path / "cache")[0].names == ["1.bmp"], "it was named"

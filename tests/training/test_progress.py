@@ -19,6 +19,7 @@ from bwcolor_training.validate import Validation
 from torch import nn
 from toy_training import records
 
+from bwcolor.hidden import Hidden
 from bwcolor.metrics import Summary
 
 CONFIG = TrainConfig(recipe="mine", steps=123)
@@ -280,3 +281,10 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_no_bar(
     assert said[2].endswith("photos/s")
     assert " % step 100, loss " in said[2]
     assert len(said) == 3
+
+
+def test_what_is_hidden_is_counted(tmp_path: Path) -> None:
+    with TrainingLog(tmp_path, main=True, quiet=True) as log:
+        log.photos(5, Rejected([], 3, hidden=Hidden(("@eaDir",))))
+    text = (tmp_path / "train.log").read_text(encoding="utf-8")
+    assert "1 hidden, trash, or thumbnail folder (@eaDir) left out; to train on them, name their folder" in text

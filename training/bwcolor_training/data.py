@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats.known import EXTENSIONS
+from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
 from bwcolor.photo import decode_rgb, read_bytes
 from bwcolor_training import manifest as manifests
 from bwcolor_training.errors import TrainingInputError
@@ -60,12 +61,13 @@ class PhotoSet:
 class Rejected:
     """What was left out of a PhotoSet: unreadable files and folders by name, the others by count.
 
-    gray: photos without colour. unfit: photos that the manifest does not clear for training.
+    gray: photos without colour. unfit: photos that the manifest does not clear for training. hidden: see Hidden.
     """
 
     broken: list[str]
     gray: int
     unfit: int = 0
+    hidden: Hidden = NOTHING
 
 
 def load_photos(folder: Path, short_side: int, cache: Path, fit: frozenset[str] | None = None,
@@ -77,9 +79,10 @@ def load_photos(folder: Path, short_side: int, cache: Path, fit: frozenset[str] 
     whose row in `manifest` (by default the one that belongs to the folder) has one of these values in its column
     fit_for_training. progress: is told how many photos are decoded, of how many. Raises TrainingInputError.
     """
-    files, broken = _find(folder)
+    files, broken, hidden = _find(folder)
     if not files:
         unreadable = f" Can't be listed: {', '.join(broken[:3])}." if broken else ""
+        unreadable += f" {hidden.without_advice()}." if hidden else ""
         raise TrainingInputError(f"{folder}: no photos ({', '.join(sorted(EXTENSIONS))}) found there.{unreadable}")
     chosen = files if fit is None else manifests.cleared(files, folder, fit, manifest)
     target = _Target.of(folder, chosen, short_side, fit, cache)
@@ -97,7 +100,7 @@ def load_photos(folder: Path, short_side: int, cache: Path, fit: frozenset[str] 
             raise TrainingInputError(f"{target.data}: was removed or cut off while it was made; run again.")
         target.remove_older()
     photos, rejected = loaded
-    rejected = Rejected(broken + rejected.broken, rejected.gray, len(files) - len(chosen))
+    rejected = Rejected(broken + rejected.broken, rejected.gray, len(files) - len(chosen), hidden)
     if not len(photos):
         raise TrainingInputError(
             f"{folder}: none of {len(chosen)} files is a readable colour photo"
@@ -106,8 +109,9 @@ def load_photos(folder: Path, short_side: int, cache: Path, fit: frozenset[str] 
     return photos, rejected
 
 
-def _find(folder: Path) -> tuple[list[Path], list[str]]:
-    """Photos below `folder` in an order that is the same everywhere, and folders that can't be listed."""
+def _find(folder: Path) -> tuple[list[Path], list[str], Hidden]:
+    """Photos below `folder` in an order that is the same everywhere, folders that can't be listed, and what is hidden,
+    which is left alone."""
     unreadable: list[str] = []
 
     def note(error: OSError) -> None:
@@ -117,14 +121,21 @@ def _find(folder: Path) -> tuple[list[Path], list[str]]:
         elif not isinstance(error, FileNotFoundError):
             raise TrainingInputError(f"{folder}: can't be listed ({error.strerror}).") from error
 
-    files = []
-    for place, _, names in os.walk(folder, onerror=note):
+    files, hidden = [], []
+    for place, folders, names in os.walk(folder, onerror=note):
+        passed_over = [name for name in folders if is_hidden(Path(place, name), folder=True)]
+        hidden.append(Hidden(tuple(passed_over)))
+        folders[:] = [name for name in folders if name not in passed_over]
         for name in names:
             path = Path(place, name)
             # "._x.jpg" is the resource fork of x.jpg, as macOS leaves it beside it and in archives.
-            if path.suffix.lower() in EXTENSIONS and not name.startswith("._") and path.is_file():
+            if path.suffix.lower() not in EXTENSIONS or name.startswith("._") or not path.is_file():
+                continue
+            if is_hidden(path, folder=False):
+                hidden.append(Hidden(photos=1))
+            else:
                 files.append(path)
-    return sorted(files, key=lambda path: path.parts), sorted(unreadable)
+    return sorted(files, key=lambda path: path.parts), sorted(unreadable), together(hidden)
 
 
 @dataclass(frozen=True, slots=True)

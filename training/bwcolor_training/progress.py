@@ -67,6 +67,8 @@ class TrainingLog:
         self._line(
             f"{kept} colour photos; {rejected.gray} gray ones left out, {len(rejected.broken)} can't be read{unfit}"
         )
+        if rejected.hidden:
+            self._line(f"{rejected.hidden.without_advice()}; to train on them, name their folder")
         for name in rejected.broken:
             self._line(f"can't be read: {name!r}")
 

@@ -1,11 +1,14 @@
-"""`python -m bwcolor` is the same as `bwcolor`."""
+"""`python -m bwcolor` is the same as `bwcolor`, but for what Python itself looks for in the current folder."""
 
 import sys
+
+from bwcolor.safe_path import protect_imports
 
 
 def main() -> None:
     """The program; Ctrl-C ends it quietly even while it is loaded."""
     try:
+        protect_imports()  # before anything else is imported
         from bwcolor.cli import app
 
         app()

@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import io
 import re
-import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
+
+from bwcolor.safe_path import find_program
 
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 PCI_DEVICES = Path("/sys/bus/pci/devices")
@@ -87,7 +88,7 @@ def missing_libraries(cuda: str) -> list[str]:
 def _driver_text() -> str:
     if text := _line(DRIVER_VERSION):
         return text
-    program = shutil.which(SMI[0])
+    program = find_program(SMI[0])
     if program is None:
         return ""
     try:

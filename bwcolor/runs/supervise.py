@@ -26,8 +26,13 @@ from bwcolor.report import Outcome
 from bwcolor.runs.clock import TICK, Clock
 from bwcolor.runs.ledger import fingerprint
 from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Pulse, Ready, Setup, Task
+from bwcolor.safe_path import safe_python_path
 
-COMMAND = (sys.executable, "-m", "bwcolor.runs.worker")
+# -P: nothing is imported from the current folder, or from that of the file that is started. -E, -s: as of this process.
+COMMAND = (
+    sys.executable, "-P", *(["-E"] if sys.flags.ignore_environment else []),
+    *(["-s"] if sys.flags.no_user_site else []), str(Path(__file__).with_name("start_worker.py")),
+)  # fmt: skip
 START = 300.0  # seconds to open a model in, or to begin anything at all
 SILENT = 1.5  # seconds without a Pulse after which no thread of the worker can do anything
 WINDOW = 2  # tasks sent ahead, for each photo in work
@@ -307,7 +312,7 @@ class Supervisor:
         try:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env={**ONE_HEAP, **os.environ, **ONE_THREAD_EACH},
+                env={**ONE_HEAP, **os.environ, **ONE_THREAD_EACH, "PYTHONPATH": safe_python_path()},
                 start_new_session=os.name != "nt",  # Ctrl-C reaches the parent alone
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )  # fmt: skip

@@ -208,7 +208,3 @@ def _limit_memory(limit: int, lines: tuple[str, ...]) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-if __name__ == "__main__":
-    main()

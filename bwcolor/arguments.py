@@ -90,3 +90,6 @@ DetailChoice = Annotated[
     ),
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]
+MaxFilePixels = Annotated[
+    int, typer.Option(min=1, help="Refuse TIFFs whose pages have more pixels than this, all taken together.")
+]

@@ -73,7 +73,7 @@ def colorize_photo(
 def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBudget, watch: Watch) -> Outcome:
     may_replace = options.overwrite or job.replace == job.target
     watch.beat()
-    with open_scan(job.source, options.max_pixels) as scan:
+    with open_scan(job.source, options.max_pixels, options.max_file_pixels) as scan:
         if not may_replace and os.path.lexists(job.target):
             return _existing(job, scan, model, options)
         watch.beat(waiting=True)
@@ -152,7 +152,7 @@ def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
     if not output.is_file() or output.is_symlink():
         return None
     try:
-        with open_scan(output, options.max_pixels) as made:
+        with open_scan(output, options.max_pixels, options.max_file_pixels) as made:
             return label_in(read_metadata(made))
     except Exception:  # somebody's file, in whatever state; parsers raise whatever they like on it
         return None

@@ -16,6 +16,7 @@ from bwcolor.arguments import (
     DetailChoice,
     Device,
     LabelChoice,
+    MaxFilePixels,
     MaxPixels,
     ModelName,
     ProgressStyle,
@@ -60,6 +61,7 @@ from bwcolor.colorize_arguments import (
     Watch,
 )
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
+from bwcolor.formats.known import MAX_FILE_PIXELS
 
 if TYPE_CHECKING:
     from bwcolor.names import Naming
@@ -113,6 +115,7 @@ def colorize(
     tile: Tile = 0,
     batch: Batch = 0,
     max_pixels: MaxPixels = 300_000_000,
+    max_file_pixels: MaxFilePixels = MAX_FILE_PIXELS,
     max_pages: MaxPages = 1_000,
     max_memory: MaxMemory = 0,
     quiet: Quiet = False,
@@ -130,9 +133,9 @@ def colorize(
 
         options = ColorizeOptions(
             strength=strength, saturation=saturation, detail=detail.value, overwrite=overwrite, max_pixels=max_pixels,
-            max_pages=max_pages, jobs=jobs, tile=tile, batch=batch, format=format_.value if format_ else None,
-            eight_bit=depth is Depth.EIGHT, sampling=chroma.value, chroma_quality=chroma_quality,
-            color_input=color_input.value, label=label.value,
+            max_file_pixels=max_file_pixels, max_pages=max_pages, jobs=jobs, tile=tile, batch=batch,
+            format=format_.value if format_ else None, eight_bit=depth is Depth.EIGHT, sampling=chroma.value,
+            chroma_quality=chroma_quality, color_input=color_input.value, label=label.value,
         )  # fmt: skip
         policy = Policy(overwrite, redo is Redo.STALE, retry_failed, color_input.value, limit)
         listed = read_list(from_file, null) if from_file is not None else None

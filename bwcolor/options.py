@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from bwcolor.errors import UsageError
+from bwcolor.formats.known import MAX_FILE_PIXELS
 
 Detail = Literal["fast", "auto", "max"]
 OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]
@@ -12,7 +13,7 @@ Sampling = Literal["420", "444"]
 LabelKind = Literal["xmp", "visible", "none"]
 ColorInput = Literal["skip", "copy", "recolor"]
 NOT_OF_OUTPUTS = frozenset(
-    {"overwrite", "max_pixels", "max_pages", "jobs", "batch", "color_input"}
+    {"overwrite", "max_pixels", "max_file_pixels", "max_pages", "jobs", "batch", "color_input"}
 )  # settings that leave outputs the same
 
 
@@ -26,6 +27,7 @@ class ColorizeOptions:
     found for which tiles lower the error (benchmarks/tiles.py).
     overwrite: replace outputs that exist instead of skipping them.
     max_pixels: photos with more pixels than this are refused before they are decoded.
+    max_file_pixels: files whose pages have more pixels than this in all are refused.
     max_pages: TIFFs with more pages than this are refused.
     jobs: photos worked on at once; 0 means one per processor core, at most 16.
     tile: px, side of the tiles; 0 for the model's own, or as memory allows. batch: tiles a call of the network; 0 for
@@ -42,6 +44,7 @@ class ColorizeOptions:
     detail: Detail = "auto"
     overwrite: bool = False
     max_pixels: int = 300_000_000
+    max_file_pixels: int = MAX_FILE_PIXELS
     max_pages: int = 1_000
     jobs: int = 0
     tile: int = 0

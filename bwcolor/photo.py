@@ -18,7 +18,7 @@ from bwcolor.formats import exif, jp2, png
 from bwcolor.formats.decoders import DECODE, Decoded, Pixels
 from bwcolor.formats.header import EMPTY, header_of, pillow_formats, reason
 from bwcolor.formats.jpeg import APP1, SOI, SOS, segments
-from bwcolor.formats.known import Format, Header, check_size
+from bwcolor.formats.known import MAX_FILE_PIXELS, Format, Header, check_size
 from bwcolor.formats.tiffpages import decode_tiff_page
 from bwcolor.tint import Kind, kind_of
 
@@ -93,7 +93,7 @@ class Scan:
 
 
 @contextmanager
-def open_scan(path: Path, max_pixels: int) -> Iterator[Scan]:
+def open_scan(path: Path, max_pixels: int, max_file_pixels: int = MAX_FILE_PIXELS) -> Iterator[Scan]:
     """Opens a photo; raises PhotoError with the reason and the way out."""
     try:
         file = path.open("rb")
@@ -102,7 +102,7 @@ def open_scan(path: Path, max_pixels: int) -> Iterator[Scan]:
     with file:
         try:
             header = header_of(file)
-            check(header, max_pixels)
+            check(header, max_pixels, max_file_pixels)
             stat = os.fstat(file.fileno())
         except PhotoError:
             raise
@@ -111,9 +111,9 @@ def open_scan(path: Path, max_pixels: int) -> Iterator[Scan]:
         yield Scan(header, file, (stat.st_atime_ns, stat.st_mtime_ns), stat.st_size)
 
 
-def check(header: Header, max_pixels: int) -> None:
+def check(header: Header, max_pixels: int, max_file_pixels: int = MAX_FILE_PIXELS) -> None:
     """Raises PhotoError for what is too large, or has frames that would be lost."""
-    check_size(header, max_pixels)
+    check_size(header, max_pixels, max_file_pixels)
     if header.frames > 1 and header.format in ANIMATED:
         raise PhotoError(f"is an animation of {header.frames} frames; only pictures can be colorized")
 

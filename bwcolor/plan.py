@@ -210,7 +210,7 @@ def _settled(job: Job, header: Header, plan: Plan, options: ColorizeOptions) -> 
     """The job with format and names; PhotoError when the photo is too large, or the format can't hold it."""
     named = NAMED_FORMATS.get(job.target.suffix.lower()) if job.target == plan.out else None
     differs = job.target.suffix.lower() != job.source.suffix.lower()
-    check_size(header, options.max_pixels, options.max_pages)
+    check_size(header, options.max_pixels, options.max_file_pixels, options.max_pages)
     form = output_format(header, (named if differs else None) or options.format, options.eight_bit)
     own_name = form == header.format or (differs and named == form)
     target = job.target if own_name else job.target.with_name(job.target.name + WRITABLE[form])

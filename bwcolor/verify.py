@@ -22,7 +22,7 @@ from bwcolor.formats.exiftags import described
 from bwcolor.formats.header import reason
 from bwcolor.formats.icc import gray_to_rgb
 from bwcolor.formats.jpeg import carried_frame, luma_coding, luma_parts
-from bwcolor.formats.known import Format
+from bwcolor.formats.known import MAX_FILE_PIXELS, Format
 from bwcolor.formats.photoshop import IPTC, PREVIEWS, resources_in
 from bwcolor.formats.tifftags import GPS, NARROWER, Tag
 from bwcolor.metadata import PHOTOSHOP_TAG, XMP_TAG, Metadata, read_metadata, tells_shape
@@ -53,20 +53,26 @@ class Check:
     words: str
 
 
-def verify_photo(output: Path, original: Path | None, max_pixels: int, label: bool = True) -> list[Check]:
+def verify_photo(
+    output: Path,
+    original: Path | None,
+    max_pixels: int,
+    label: bool = True,
+    max_file_pixels: int = MAX_FILE_PIXELS,
+) -> list[Check]:
     """Looks into an output, and compares it with its original where that is named.
 
     label: whether an output without a label is at fault; one that is there is looked at in any case. An output that is
     its original byte for byte needs none. Raises PhotoError when one of the two can't be read.
     """
     try:
-        with open_scan(output, max_pixels) as made:
+        with open_scan(output, max_pixels, max_file_pixels) as made:
             ours = read_metadata(made)
             if original is None:
                 for page in range(made.header.pages):
                     made.photo(page)  # raises when it is damaged
                 return [_check_label(made, ours, None, label), *_without_original()]
-            with _of_original(original), open_scan(original, max_pixels) as scan:
+            with _of_original(original), open_scan(original, max_pixels, max_file_pixels) as scan:
                 return _compared(made, ours, scan, label)
     except PhotoError:
         raise
@@ -74,10 +80,10 @@ def verify_photo(output: Path, original: Path | None, max_pixels: int, label: bo
         raise PhotoError(reason(error)) from error
 
 
-def in_colour_already(original: Path, max_pixels: int) -> bool:
+def in_colour_already(original: Path, max_pixels: int, max_file_pixels: int = MAX_FILE_PIXELS) -> bool:
     """Whether all of a photo's pages are, or it is an output of ours by its label, so that runs leave it alone; raises
     PhotoError when it can't be read."""
-    with open_scan(original, max_pixels) as scan:
+    with open_scan(original, max_pixels, max_file_pixels) as scan:
         if label_in(read_metadata(scan)) is not None:
             return True
         return all(scan.photo(page).kind == "colour" for page in range(scan.header.pages))

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from bwcolor.arguments import LabelChoice, MaxPixels
+from bwcolor.arguments import LabelChoice, MaxFilePixels, MaxPixels
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
+from bwcolor.formats.known import MAX_FILE_PIXELS
 
 ANSWERS = {True: "yes", False: "NO", None: "-"}
 
@@ -29,6 +30,7 @@ def verify(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")] = False,
     max_pixels: MaxPixels = 300_000_000,
+    max_file_pixels: MaxFilePixels = MAX_FILE_PIXELS,
 ) -> None:
     """Prove that outputs keep brightness and metadata of their originals, and say who coloured them.
 
@@ -61,7 +63,7 @@ def verify(
                 if original is not None and (source is None or source.samefile(path)):
                     raise PhotoError(f"no original for it in {original}")
                 found |= {Path(os.path.abspath(source))} if source is not None else set()
-                checks = verify_photo(path, source, max_pixels, label is not LabelChoice.NONE)
+                checks = verify_photo(path, source, max_pixels, label is not LabelChoice.NONE, max_file_pixels)
             except PhotoError as error:
                 bad += 1
                 _say(f"NO   {path}: {error}")
@@ -79,7 +81,8 @@ def verify(
         if original is not None and original.is_dir() and out.is_dir():
             plan = find_jobs(original, out, choice=Choice(hidden=hidden))
             wanted = [job.source for job in plan.jobs] + [left.path for left in plan.left_out if left.failed]
-            bad += _name_missing([path for path in wanted if path not in found], max_pixels, quiet)
+            missing = [path for path in wanted if path not in found]
+            bad += _name_missing(missing, max_pixels, max_file_pixels, quiet)
         if bad:
             raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -90,7 +93,7 @@ def _say(line: str) -> None:
     typer.echo(printable(line))
 
 
-def _name_missing(originals: Iterable[Path], max_pixels: int, quiet: bool) -> int:
+def _name_missing(originals: Iterable[Path], max_pixels: int, max_file_pixels: int, quiet: bool) -> int:
     """Names the originals without an output; how many of them should have one."""
     from bwcolor.errors import PhotoError
     from bwcolor.verify import in_colour_already
@@ -98,7 +101,7 @@ def _name_missing(originals: Iterable[Path], max_pixels: int, quiet: bool) -> in
     missing = in_colour = 0
     for path in originals:
         try:
-            colour, reason = in_colour_already(path, max_pixels), "has no output"
+            colour, reason = in_colour_already(path, max_pixels, max_file_pixels), "has no output"
         except PhotoError as error:
             colour, reason = False, f"has no output ({error})"
         missing, in_colour = missing + (not colour), in_colour + colour

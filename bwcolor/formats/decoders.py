@@ -15,7 +15,19 @@ from PIL import Image
 from bwcolor.errors import PhotoError
 from bwcolor.formats import jp2, png
 from bwcolor.formats.header import pillow_formats
-from bwcolor.formats.jpeg import APP0, APP14, APP15, COM, FRAMES, SOI, Segment, is_complete, segments
+from bwcolor.formats.jpeg import (
+    APP0,
+    APP14,
+    APP15,
+    COM,
+    FRAMES,
+    MOST_SCANS,
+    SOI,
+    SOS,
+    Segment,
+    is_complete,
+    segments,
+)
 from bwcolor.formats.known import Format, Header
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
@@ -111,8 +123,11 @@ def _deep_jpeg(parts: Sequence[Segment]) -> Pixels:
 
 
 def whole_parts(source: bytes) -> list[Segment]:
-    """The segments of a JPEG; PhotoError when some of its scans or its end are missing."""
+    """The segments of a JPEG; PhotoError when some of its scans or its end are missing, or there are too many."""
     parts = list(segments(source))
+    scans = sum(part.marker == SOS for part in parts)
+    if scans > MOST_SCANS:
+        raise PhotoError(f"has {scans:,} scans, more than the {MOST_SCANS} that a JPEG may have here; save it anew")
     if not is_complete(parts):
         raise PhotoError("is cut off, or damaged")
     return parts

@@ -144,7 +144,16 @@ def _tiff_header(file: BinaryIO) -> Header:
             if page.bitspersample > 16:
                 raise PhotoError(f"stores {page.bitspersample}-bit values; save it as 8 or 16 bit")
         bits = max(page.bitspersample for page in pages)
-        return Header("tiff", largest.imagewidth, largest.imagelength, bits, len(pages))
+        decoded = sum(map(_decoded_pixels, pages))
+        return Header("tiff", largest.imagewidth, largest.imagelength, bits, len(pages), decoded=decoded)
+
+
+def _decoded_pixels(page: tifffile.TiffPage) -> int:
+    """Pixels that decoding a page makes: tiles are whole even where they reach beyond it."""
+    width, length = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.imagelength)
+    if not width or not length:
+        raise PhotoError("damaged: its tiles have no pixels")
+    return -(-page.imagewidth // width) * width * -(-page.imagelength // length) * length
 
 
 def sound(page: tifffile.TiffPage) -> tifffile.TiffPage:

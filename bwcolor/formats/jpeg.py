@@ -37,6 +37,7 @@ ENDS_SCAN = np.isin(np.arange(256), [0x00, *range(RST0, RST7 + 1), 0xFF], invert
 SCAN_PIECE = 1 << 12  # bytes searched first, then four times as many each
 MAX_PADDING = 1 << 16  # bytes between two segments that are passed over
 FIRST_READ = 1 << 18  # bytes in which most files have their frame header
+MOST_SCANS = 100  # each makes the decoder go over the whole picture; progressive files have about ten
 MOST_READ = 1 << 24  # bytes; with any less, four times as many are looked at
 
 

@@ -11,6 +11,7 @@ EXTENSIONS = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx", ".avif",
     ".heic", ".heif",
 })  # fmt: skip
+MAX_FILE_PIXELS = 15_000_000_000  # px of all pages of a file, by default: 1,000 pages of 15 megapixels
 DEEP_FORMATS: frozenset[Format] = frozenset({"png", "tiff"})  # that hold 16 bits
 # Kinds that we can write in; photos of others become PNG, or TIFF from 9 bits up.
 WRITABLE: dict[Format, str] = {
@@ -21,7 +22,8 @@ WRITABLE: dict[Format, str] = {
 @dataclass(frozen=True, slots=True)
 class Header:
     """format: of the file's content, whatever its name says. width, height: px as stored, of the largest page. bits:
-    of each value, 1 to 16, the most of any page. pages: 1 for all but TIFF. frames: of an animation, or 1."""
+    of each value, 1 to 16, the most of any page. pages: 1 for all but TIFF. frames: of an animation, or 1. decoded: px
+    that decoding all pages makes, with those of tiles that lie outside a page; 0 stands for `pixels`."""
 
     format: Format
     width: int
@@ -29,6 +31,11 @@ class Header:
     bits: int = 8
     pages: int = 1
     frames: int = 1
+    decoded: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.decoded:
+            object.__setattr__(self, "decoded", self.pixels)
 
     @property
     def pixels(self) -> int:
@@ -41,14 +48,21 @@ class Header:
         return self.bits > 8
 
 
-def check_size(header: Header, max_pixels: int, max_pages: int | None = None) -> None:
-    """Raises PhotoError for a photo, or a page of it, with more pixels than that, or with more pages."""
+def check_size(
+    header: Header, max_pixels: int, max_file_pixels: int = MAX_FILE_PIXELS, max_pages: int | None = None
+) -> None:
+    """Raises PhotoError for a photo that is over a limit: the pixels of a page, those of all its pages, its pages."""
     if max_pages is not None and header.pages > max_pages:
         raise PhotoError(f"has {header.pages:,} pages, more than the limit of {max_pages:,}; raise it with --max-pages")
     if header.pixels > max_pixels:
         raise PhotoError(
             f"{header.width} x {header.height} = {header.pixels:,} pixels is over the limit of {max_pixels:,};"
             " raise it with --max-pixels"
+        )
+    if header.decoded > max_file_pixels:
+        raise PhotoError(
+            f"its {header.pages:,} pages have {header.decoded:,} pixels in all, over the limit of {max_file_pixels:,};"
+            " raise it with --max-file-pixels"
         )
 
 

@@ -90,7 +90,7 @@ TIFFs are read and written in strips, and a gray JPEG's brightness is never enco
 | PNG, 24 megapixels: 8 bit; 16 bit | 373 MB; 742 MB |
 
 Photos with more than 300 million pixels are named and left out before the run starts, unless `--max-pixels` says
-otherwise.
+otherwise. So are TIFFs whose pages have more than 15 billion pixels in all, unless `--max-file-pixels` does.
 
 ## How to read the tables
 

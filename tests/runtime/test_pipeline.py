@@ -230,31 +230,42 @@ class Holder(threading.Thread):
 
 def test_the_budget_lets_in_what_fits_and_blocks_the_rest() -> None:
     budget = PixelBudget(100)
-    first, second = Holder(budget, 60), Holder(budget, 40)
+    first, second = Holder(budget, 50), Holder(budget, 30)
     assert first.inside.wait(SOON)
     assert second.inside.wait(SOON)
-    third = Holder(budget, 50)
+    third = Holder(budget, 51)
     assert not third.inside.wait(AT_ONCE)
     second.release()
-    assert not third.inside.wait(AT_ONCE), "40 are not enough"
+    assert third.inside.wait(SOON), "counts as half, as all larger ones do"
     first.release()
     assert third.inside.wait(SOON)
     third.release()
 
 
-def test_a_photo_over_the_budget_goes_alone() -> None:
+@pytest.mark.parametrize("pixels", [51, 100, 10**12])
+def test_other_photos_go_on_beside_a_huge_one(pixels: int) -> None:
     budget = PixelBudget(100)
-    small = Holder(budget, 1)
-    assert small.inside.wait(SOON)
-    huge = Holder(budget, 1000)
-    assert not huge.inside.wait(AT_ONCE)
-    small.release()
+    huge = Holder(budget, pixels)
     assert huge.inside.wait(SOON)
-    other = Holder(budget, 1)
-    assert not other.inside.wait(AT_ONCE)
-    huge.release()
-    assert other.inside.wait(SOON)
-    other.release()
+    others = [Holder(budget, share) for share in (1, 19, 30)]
+    assert all(other.inside.wait(SOON) for other in others)
+    for one in (*others, huge):
+        one.release()
+
+
+def test_huge_photos_go_one_at_a_time_and_leave_others_their_half() -> None:
+    budget = PixelBudget(100)
+    first = Holder(budget, 1000)
+    assert first.inside.wait(SOON)
+    second, small = Holder(budget, 51), Holder(budget, 1)
+    assert small.inside.wait(SOON)
+    assert not second.inside.wait(AT_ONCE)
+    first.release()
+    assert second.inside.wait(SOON)
+    too_many = Holder(budget, 50)
+    assert not too_many.inside.wait(AT_ONCE), "half is taken, and 1"
+    for one in (small, second, too_many):
+        one.release()
 
 
 def test_the_budget_is_given_back_after_an_error() -> None:

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from bwcolor.endurance import what_it_said
 from bwcolor.errors import DeviceError, ModelError, UsageError
+from bwcolor.packages import install_line
 
 FORM = re.compile(r"auto|cpu|cuda(:[0-9]{1,4}(,[0-9]{1,4})*)?")
 # Threads inside a session on a GPU at once, so that one computes while the other copies. Each one inside has handles
@@ -72,8 +73,7 @@ def open_session(content: bytes, device: str, options: Mapping[str, str] = CUDA_
             ort.preload_dlls()
         session = _opened(content, [("CUDAExecutionProvider", {"device_id": number, **options})])
     if "CUDAExecutionProvider" not in session.get_providers():  # the only call that tells the truth
-        advice = "its libraries come with `pip install 'bwcolor[cuda]'`, or '.[cuda]' where bwcolor's source is"
-        raise DeviceError(f"CUDA device {number} can't be used; {advice}")
+        raise DeviceError(f"CUDA device {number} can't be used; its libraries come with: {install_line('cuda')}")
     return session
 
 

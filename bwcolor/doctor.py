@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "absent", "bad"]
 
-CUDA_LINE = 'pip install "bwcolor[cuda]" (or ".[cuda]" in the folder of bwcolor\'s source)'
 AGAIN = "install bwcolor again, as at first, with pip's --force-reinstall"
 MODEL = "default"
 RUNS = 7  # of which the median is told
@@ -131,7 +130,7 @@ def _packages() -> Iterator[Finding]:
     if version := packages.version("pillow-heif"):
         yield Finding("packages", "pillow-heif", "ok", version, facts={"versions": {"pillow-heif": version}})
     else:
-        step = 'only for HEIC photos: pip install "bwcolor[heic]"'
+        step = f"only for HEIC photos: {packages.install_line('heic')}"
         yield Finding("packages", "pillow-heif", "absent", "not installed", step, {"versions": {}})
     for name in packages.ONLY_NAMED:
         if version := packages.version(name):
@@ -232,7 +231,9 @@ def _cuda_libraries(newest: tuple[int, int]) -> Finding:
         return Finding("devices", "cuda libraries", "bad", words, "update NVIDIA's driver", facts)
     if missing := nvidia.missing_libraries(built):
         words = f"onnxruntime needs CUDA {built}; missing or damaged: {', '.join(missing)}"
-        return Finding("devices", "cuda libraries", "bad", words, CUDA_LINE, {**facts, "missing": missing})
+        return Finding(
+            "devices", "cuda libraries", "bad", words, packages.install_line("cuda"), {**facts, "missing": missing}
+        )
     return Finding("devices", "cuda libraries", "ok", f"all there, for CUDA {built}", facts=facts)
 
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bwcolor.errors import ModelError
 from bwcolor.foreign import suggestion
+from bwcolor.modelnames import known_as
 from bwcolor.onnxfile import OnnxFile, read_onnx
 from bwcolor.sidecar import contract_path, read_contract
 from bwcolor.spec import METADATA_KEY, ModelSpec
@@ -29,7 +30,15 @@ class ModelFile:
         return METADATA_KEY in self.onnx.metadata
 
     def spec(self) -> ModelSpec:
-        """The contract inside the file, or the one beside it; raises ModelError where neither fits."""
+        """Returns the contract inside the file, or the one beside it, with the name that the model is known by.
+
+        Raises ModelError where neither fits.
+        """
+        said = self._said()
+        return replace(said, name=known_as(said.name, self.sha256, self.path))
+
+    def _said(self) -> ModelSpec:
+        """Returns the contract as it is written."""
         beside = None if self.describes_itself else read_contract(self.path)
         if beside is None:
             try:

@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 from importlib import metadata
+from pathlib import Path
 
 # Modules that must be there, and the packages that bring them, the usual one first. Two packages that bring the same
 # module write into one folder and break each other.
@@ -57,6 +58,20 @@ def needed() -> dict[str, str]:
     needed = {row[1].lower(): row[2] for row in rows if row}
     usual = {names[0]: "" for names in PACKAGES.values()} if gpu else {"onnxruntime": ""}
     return {name: version for name, version in {**usual, **needed}.items() if name != other}
+
+
+def install_line(extra: str) -> str:
+    """Returns the command that installs what an extra of bwcolor needs, however bwcolor itself was installed.
+
+    It names the packages: `bwcolor[heic]` is another project, or none, to pip where bwcolor came from a folder or a
+    wheel. Run from its source without being installed, bwcolor only knows that folder.
+    """
+    try:
+        said = metadata.requires("bwcolor") or []
+    except metadata.PackageNotFoundError:
+        return f'pip install "{Path(__file__).resolve().parent.parent}[{extra}]"'
+    wanted = [row.partition(";")[0].strip() for row in said if re.search(rf"""extra == ['"]{extra}['"]""", row)]
+    return " ".join(["pip install", *(f'"{one}"' for one in wanted)])
 
 
 def version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands `bwcolor train` and `bwcolor export`, which need the extra bwcolor[train].
+"""The commands `bwcolor train` and `bwcolor export`, which need the packages of the extra `train`.
 
 Heavy packages are imported inside the commands, so that --help stays quick.
 """
@@ -11,6 +11,7 @@ import typer
 
 from bwcolor.errors import DeviceError, FolderError, UsageError
 from bwcolor.exits import errors_as_sentences
+from bwcolor.modelnames import check_not_reserved
 
 TRAINING_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib")
 
@@ -19,7 +20,10 @@ def train(
     photos: Annotated[
         str, typer.Argument(help="A folder of colour photos (with its sub-folders), or the name of a data set.")
     ] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder for checkpoints and logs; by default runs/RECIPE.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for checkpoints and logs; by default runs/RECIPE.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the model is called; by default like its folder.")] = "",
     recipe: Annotated[
         str | None, typer.Option(help="Name of a recipe; 'default' for a folder, 'unet-cifar' without photos.")
     ] = None,
@@ -43,13 +47,14 @@ def train(
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: as many as there are cores.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write the log files only.")] = False,
 ) -> None:
-    """Train a generator on colour photos (needs the extra bwcolor[train])."""
+    """Train a generator on colour photos (needs PyTorch)."""
     chosen = recipe or ("default" if photos else "unet-cifar")
     folder = out or Path("runs", chosen)
     with errors_as_sentences(f"add --resume to go on from the last checkpoint in {folder}"):
         if list_:
             _print_recipes()
             return
+        check_not_reserved(name)
         _need_training_packages()
         from bwcolor_training.config import load_recipe
         from bwcolor_training.datasets import default_cache
@@ -74,9 +79,11 @@ def train(
             model = checkpoint.with_suffix(".onnx")
             if not quiet:
                 typer.echo(f"exporting {model}", err=True)
-            export_onnx(checkpoint, model, ExportOptions(), overwrite=True)
+            export_onnx(checkpoint, model, ExportOptions(name), overwrite=True)
             typer.echo(f"{folder / 'report.html'}: how it went. {folder / 'samples'}: what it looks like.")
             typer.echo(f"{model} colorizes: bwcolor PHOTOS --model {model}")
+            if log.shortcoming:
+                typer.echo(f"note: {log.shortcoming}", err=True)
 
 
 def _print_recipes() -> None:
@@ -98,11 +105,13 @@ def export(
     checkpoint: Annotated[
         Path, typer.Argument(help="A checkpoint of bwcolor train, such as runs/default/model.pt; or see --arch.")
     ],
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The ONNX file; by default beside the checkpoint.")
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The ONNX file; by default beside the checkpoint.")
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, fp16 (for GPUs) or int8 (for CPUs).")] = "fp32",
-    name: Annotated[str, typer.Option(help="The model's name, written into the file.")] = "",
+    name: Annotated[
+        str, typer.Option(help="The model's name, written into the file; by default like its run's folder.")
+    ] = "",
     licence: Annotated[
         str, typer.Option("--licence", "--license", help="Licence of the weights, written into the file.")
     ] = "not stated",
@@ -143,7 +152,7 @@ def export(
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the ONNX file if it exists.")] = False,
 ) -> None:
-    """Turn a checkpoint into one ONNX file that says how to use it (needs the extra bwcolor[train])."""
+    """Turn a checkpoint into one ONNX file that says how to use it (needs PyTorch)."""
     with errors_as_sentences():
         _need_training_packages()
         from bwcolor_export.contract import told_contract
@@ -151,7 +160,7 @@ def export(
 
         from bwcolor.printable import printable
 
-        target = output or checkpoint.with_suffix(".onnx")
+        target = out or checkpoint.with_suffix(".onnx")
         contract = told_contract(arch, input_kind, output_kind, input_range, output_range)
         options = ExportOptions(
             name, model_version, licence, training_data, network_size, tile_size, gain, cast, precision, calibrate,
@@ -167,10 +176,10 @@ def average(
     checkpoints: Annotated[
         list[Path], typer.Argument(help="Two or more, such as model.pt of runs that began with the same weights.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new checkpoint.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The new checkpoint.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the new checkpoint if it exists.")] = False,
 ) -> None:
-    """Make one checkpoint of the mean weights of several runs (needs the extra bwcolor[train])."""
+    """Make one checkpoint of the mean weights of several runs (needs PyTorch)."""
     with errors_as_sentences():
         _need_training_packages()
         from bwcolor_training.checkpoint import averaged, save_checkpoint
@@ -179,21 +188,20 @@ def average(
 
         if len(checkpoints) < 2:
             raise UsageError("Name two checkpoints or more.")
-        if output.exists() and not overwrite:
-            raise UsageError(f"{output} exists; --overwrite replaces it.")
+        if out.exists() and not overwrite:
+            raise UsageError(f"{out} exists; --overwrite replaces it.")
         mean = averaged(checkpoints)
         try:
-            output.parent.mkdir(parents=True, exist_ok=True)
+            out.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FolderError(f"{output.parent}: can't be made ({error.strerror}); name another --output.") from error
-        save_checkpoint(mean, output)
-        typer.echo(printable(f"{output}: the mean of {len(checkpoints)}; bwcolor export and --init-from take it"))
+            raise FolderError(f"{out.parent}: can't be made ({error.strerror}); name another --out.") from error
+        save_checkpoint(mean, out)
+        typer.echo(printable(f"{out}: the mean of {len(checkpoints)}; bwcolor export and --init-from take it"))
 
 
 def _need_training_packages() -> None:
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:
-        raise DeviceError(
-            f"This command needs {', '.join(missing)}: pip install 'bwcolor[train]',"
-            " or '.[train]' where bwcolor's source is."
-        )
+        from bwcolor.packages import install_line
+
+        raise DeviceError(f"This command needs {', '.join(missing)}. Install what is missing: {install_line('train')}")

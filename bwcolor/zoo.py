@@ -19,6 +19,7 @@ from bwcolor.errors import FolderError, ModelError, PhotoError, UsageError
 from bwcolor.fitting import compose_pixels
 from bwcolor.metrics import colourfulness
 from bwcolor.modelfile import ModelFile
+from bwcolor.modelnames import BUNDLED, SHA256, check_not_reserved, name_of
 from bwcolor.processor import fast_int8
 from bwcolor.session import Average, Choice, OnnxModel, load_chosen
 from bwcolor.sidecar import Contract, card_path, contract_content, contract_path, read_contract
@@ -26,13 +27,6 @@ from bwcolor.spec import ModelSpec
 from bwcolor.standing import InWork
 from bwcolor.trial import trial_pictures
 
-# What ships, no more and no less: name -> precision -> file in bwcolor/models. A file that is listed and
-# missing is an error, never replaced by one of another precision.
-BUNDLED: dict[str, dict[str, str]] = {"default": {"int8": "default-int8.onnx", "fp16": "default-fp16.onnx"}}
-SHA256 = {
-    "default-int8.onnx": "a8d00265b8f0f68bdba56d52766d7e8884b138a06b2bed84f6cf1e7daa016151",
-    "default-fp16.onnx": "be053ac048080c63f5b5a6e35e6a38c46e80584465cb016f65e14e4576a67ef2",
-}
 MODEL_CARD = "README.md"
 
 # Precisions, best first. On a CPU fp16 runs at fp32 speed; int8 is 3 to 5 times faster than fp32 where
@@ -192,8 +186,7 @@ def check_new_name(name: str, overwrite: bool) -> None:
         raise UsageError(
             f"--name {name}: use a to z, digits, '.', '_' and '-', at most 64, and begin with a letter or digit."
         )
-    if any(name == bundled or name.startswith(f"{bundled}-") for bundled in BUNDLED):
-        raise UsageError(f"--name {name}: this name is kept for a model that comes with bwcolor. Choose another.")
+    check_not_reserved(name)
     if name in added_names() and not overwrite:
         raise UsageError(
             f"--name {name}: there is a model of this name. Choose another --name, or add --overwrite to replace it."
@@ -201,8 +194,8 @@ def check_new_name(name: str, overwrite: bool) -> None:
 
 
 def name_from(path: Path) -> str:
-    """A name for the model in a file, made of the file's own name."""
-    return re.sub(r"[^a-z0-9._]+", "-", path.name.lower().removesuffix(SUFFIX)).strip("-._")[:64]
+    """Makes a name for the model in a file, to be added under, of what it is called by itself."""
+    return re.sub(r"[^a-z0-9._]+", "-", name_of(path).lower()).strip("-._")[:64]
 
 
 def add_model(file: ModelFile, spec: ModelSpec, name: str) -> Path:

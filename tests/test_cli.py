@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from bwcolor import __version__
 from bwcolor.cli import app
 from bwcolor.metrics import colourfulness
+from bwcolor.packages import install_line
 
 
 def run(*arguments: object) -> Result:
@@ -140,12 +141,14 @@ def test_eval_compares_with_gray(tmp_path: Path, tiny_model: Path) -> None:
     assert result.stdout.splitlines()[-1].startswith(str(tmp_path))
 
 
-def test_training_commands_name_the_missing_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_training_commands_name_the_missing_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("bwcolor.train_cli.find_spec", lambda name: None)
-    for command in (["train", tmp_path], ["export", tmp_path / "model.pt"]):
+    commands = (["train", tmp_path], ["export", tmp_path / "model.pt"], ["average", "a.pt", "b.pt", "--out", "c.pt"])
+    for command in commands:
         result = run(*command)
         assert result.exit_code == 3
-        assert "pip install 'bwcolor[train]'" in result.stderr
+        assert "needs torch, torchvision, " in result.stderr
+        assert install_line("train") in result.stderr
 
 
 def test_interrupt_says_how_to_go_on(photos: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,9 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from bwcolor import __version__, doctor, nvidia, zoo
+from bwcolor import __version__, doctor, modelnames, nvidia, zoo
 from bwcolor.doctor_cli import doctor as command
+from bwcolor.packages import install_line
 from bwcolor.zoo import Entry, bundled_models
 
 LINE = re.compile(r"(ok|-|NOT) +(\S+(?: \S+)*?)  +(.+)")
@@ -109,8 +110,8 @@ def test_hashes_are_computed_now(monkeypatch: pytest.MonkeyPatch) -> None:
     models = json.loads(run("--json").stdout)["findings"]["models"]
     for path in bundled_models()["default"].files.values():
         facts = models[path.name]["facts"]
-        assert facts["sha256"] == facts["on_record"] == zoo.SHA256[path.name]
-    monkeypatch.setitem(zoo.SHA256, "default-fp16.onnx", "0" * 64)
+        assert facts["sha256"] == facts["on_record"] == modelnames.SHA256[path.name]
+    monkeypatch.setitem(modelnames.SHA256, "default-fp16.onnx", "0" * 64)
     result = run()
     assert result.exit_code == 4
     state, words = lines(result.stdout)["models", "default-fp16.onnx"]
@@ -217,7 +218,7 @@ def test_a_driver_without_cuda_libraries(monkeypatch: pytest.MonkeyPatch) -> Non
     state, words = told["cuda libraries"]
     assert state == "bad"
     assert "missing or damaged: libno-such.so.13" in words
-    assert 'Next: pip install "bwcolor[cuda]"' in words
+    assert f"Next: {install_line('cuda')}" in words
     state, words = told["cuda:0"]
     assert state == "bad"
     assert words

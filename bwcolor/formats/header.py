@@ -15,6 +15,7 @@ from bwcolor.errors import PhotoError
 from bwcolor.formats import jp2
 from bwcolor.formats.jpeg import read_frame
 from bwcolor.formats.known import Format, Header
+from bwcolor.packages import install_line
 
 # The only decoders of Pillow's that see a user's file, and what we call the formats. MPO is a JPEG with more pictures
 # behind it, as some cameras write. TIFF is here for the few kinds that are left to libtiff.
@@ -36,7 +37,6 @@ TIFF_NUMBERS = (
 MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
 EMPTY = "the file is empty"
 UNKNOWN = "not a picture that can be read, or damaged"
-NO_HEIC = 'HEIC needs the extra package pillow-heif: pip install "bwcolor[heic]"'
 
 # Sizes are checked against options.max_pixels before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -119,7 +119,7 @@ def register_heic(file: BinaryIO) -> None:
         file.seek(0)
         if b"avif" in file.read(64):  # mif1 is the first brand of some AVIF files
             return
-        raise PhotoError(NO_HEIC) from error
+        raise PhotoError(f"HEIC photos need one more package: {install_line('heic')}") from error
     register_heif_opener(thumbnails=False)
 
 

@@ -16,6 +16,7 @@ from bwcolor.commit import commit
 from bwcolor.errors import ModelError, UsageError
 from bwcolor.kinds import network_input
 from bwcolor.modelfile import ModelFile
+from bwcolor.modelnames import check_not_reserved, name_of
 from bwcolor.onnxfile import read_onnx
 from bwcolor.session import open_model
 from bwcolor.spec import PRECISIONS, ModelSpec
@@ -38,8 +39,8 @@ Made = tuple[onnx.ModelProto, ColourDifference | None, float]  # the model, its 
 class ExportOptions:
     """What the file says of itself, how it is to be used, and what it must stand.
 
-    name: of the model; empty takes the recipe's. version: of the model. licence: SPDX identifier of
-    the weights' licence. training_data: one sentence; empty takes the checkpoint's.
+    name: of the model; empty takes that of its run, see modelnames.name_of. version: of the model. licence: SPDX
+    identifier of the weights' licence. training_data: one sentence; empty takes the checkpoint's.
     network_size, tile_size: px, see ModelSpec; 0 takes the recipe's. gain: factor on all chroma, part of the graph.
     cast: how much of each picture's mean chroma stays, likewise.
     precision: see spec.PRECISIONS. calibrate: folder of photos that set the ranges of int8; None takes
@@ -105,12 +106,13 @@ def export_onnx(source: Path, target: Path, options: ExportOptions, overwrite: b
         raise UsageError(f"{target} is the checkpoint itself: choose another name with -o.")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} exists already: choose another name with -o, or add --overwrite.")
+    check_not_reserved(options.name)
     if options.precision not in PRECISIONS:
         raise UsageError(f"--precision {options.precision}: choose {', '.join(PRECISIONS)}.")
     if options.calibrate and options.precision != "int8":
         raise UsageError("--calibrate sets the ranges of int8: add --precision int8, or leave it out.")
     trained = _load(source, options.contract)
-    spec = _spec(trained, options)
+    spec = _spec(trained, source, options)
     network = AnySize(trained.network, trained.stride, options.gain, options.cast).eval()
     lumas = bundled_lumas()
     try:
@@ -135,12 +137,12 @@ def _load(source: Path, contract: Contract | None) -> Trained:
     return from_state_dict(source, contract.arch, contract.plain)
 
 
-def _spec(trained: Trained, options: ExportOptions) -> ModelSpec:
+def _spec(trained: Trained, source: Path, options: ExportOptions) -> ModelSpec:
     config = trained.config
     contract = options.contract or our_contract(config.recipe)
     network_size = options.network_size or config.network_size
     return ModelSpec(
-        name=options.name or config.recipe,
+        name=options.name or name_of(source),
         version=options.version,
         licence=options.licence,
         input_kind=contract.input_kind,

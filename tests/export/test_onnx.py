@@ -76,7 +76,7 @@ def test_parity_is_shown_at_five_sizes_and_stored(small_fp32: Exported) -> None:
 
 def test_the_recipe_decides_what_is_not_said(unet_fp32: Exported) -> None:
     spec = unet_fp32.result.spec
-    assert (spec.name, spec.network_size, spec.tile_size) == ("tiny-unet", 64, 64)
+    assert (spec.name, spec.recipe, spec.network_size, spec.tile_size) == ("unet", "tiny-unet", 64, 64)
 
 
 def test_the_result_describes_the_file(small_fp32: Exported) -> None:

@@ -219,6 +219,8 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
         ("DDColor_large.ONNX", "ddcolor_large"),
         ("Ä.onnx", ""),
         ("--x--.onnx", "x"),
+        ("runs/Mine 2/model.onnx", "mine-2"),
+        ("runs/default/model.onnx", "custom-default"),
     ],
 )
 def test_names_made_of_file_names(file: str, name: str) -> None:

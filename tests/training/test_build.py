@@ -1,7 +1,9 @@
 """Names in a recipe, and what they stand for."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from bwcolor_training.build import GENERATORS, build_critic, build_generator, co
 from bwcolor_training.config import TrainConfig, from_mapping
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.mobilenet_unet import TENSORFLOW, TORCHVISION, MobileUNet
+from bwcolor_training.pretrained import announcement, imagenet_weights
 from numpy.testing import assert_allclose
 from torch import nn
 from torchvision.models import mobilenet_v2
@@ -122,6 +125,30 @@ def test_without_a_network_the_way_out_is_named(small: TrainConfig, monkeypatch:
     monkeypatch.setattr("torchvision.models.MobileNet_V2_Weights.get_state_dict", offline)
     with pytest.raises(TrainingInputError, match=r"not known.*--set encoder=FILE\.npz.*--set encoder=none"):
         build_generator(dataclasses.replace(small, encoder="torchvision"), pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("generator", "megabytes"), [("mobilenet-unet", 14), ("resnet18-unet", 45), ("resnet18-upsampler", 45)]
+)
+def test_a_download_is_announced_unless_its_file_is_there(
+    small: TrainConfig, generator: str, megabytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    config = settings(small, generator, encoder="torchvision")
+    said = announcement(config)
+    assert f"({megabytes} MB, only once) from download.pytorch.org" in said
+    assert "--set encoder=none" in said
+    for encoder in ("none", "mine.pth"):
+        assert announcement(dataclasses.replace(config, encoder=encoder)) == ""
+    kept = tmp_path / "hub" / "checkpoints" / Path(urlparse(imagenet_weights(generator).url).path).name
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert announcement(config) == ""
+
+
+def test_networks_without_a_pretrained_part_announce_nothing(small: TrainConfig) -> None:
+    for generator in ("classic-unet", "pix2pix-unet"):
+        assert announcement(dataclasses.replace(small, generator=generator, encoder="torchvision")) == ""
 
 
 @pytest.mark.parametrize("generator", ["resnet18-unet", "resnet18-upsampler"])

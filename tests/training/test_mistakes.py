@@ -49,6 +49,21 @@ def test_a_run_that_fails_at_once_does_not_point_to_a_checkpoint(
     assert not (tmp_path / "out" / "last.pt").exists()
 
 
+def test_a_download_is_announced_before_it_begins(
+    photos: Path, small: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    log = tmp_path / "out" / "train.log"
+
+    def offline(*_: object, **__: object) -> None:
+        assert "downloading ImageNet weights for the encoder" in log.read_text(encoding="utf-8")
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.models.MobileNet_V2_Weights.get_state_dict", offline)
+    with pytest.raises(TrainingInputError, match="could not be downloaded"):
+        run(photos, tmp_path / "out", dataclasses.replace(small, encoder="torchvision"))
+
+
 def test_other_photos_do_not_resume_a_run(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
     run(photos, tmp_path / "out", tiny)
     for name in ("0.bmp", "2.bmp", "4.bmp"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -288,3 +289,31 @@ def test_what_is_hidden_is_counted(tmp_path: Path) -> None:
         log.photos(5, Rejected([], 3, hidden=Hidden(("@eaDir",))))
     text = (tmp_path / "train.log").read_text(encoding="utf-8")
     assert "1 hidden, trash, or thumbnail folder (@eaDir) left out; to train on them, name their folder" in text
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(
+    ("seen", "loss", "words"),
+    [
+        (40, 0.25, r"too short to be of use: it saw 40 crops.*--resume --minutes 60\."),
+        (9_999, 0.25, r"too short to be of use: it saw 9,999 crops"),
+        (10_000, 0.25, ""),
+        (50_000, 0.5, r"no better than painting every photo in one average color\. .*--resume"),
+        (50_000, None, ""),
+    ],
+)
+def test_a_model_of_no_use_is_called_so(tmp_path: Path, seen: int, loss: float | None, words: str) -> None:
+    """A mean colour has a loss of 0.5 here; None: no photo was kept for validation."""
+    with TrainingLog(tmp_path, main=True, quiet=True) as log:
+        log.begin(network(), CONFIG, "photos", 0, 2)
+        log.validation(50, seen, None if loss is None else validation(loss), 64)
+        assert log.shortcoming == "", "nobody knows before the end"
+        log.end(60, seen)
+    assert re.search(words, log.shortcoming) if words else log.shortcoming == ""
+
+
+def test_what_is_downloaded_is_said_and_nothing_else(tmp_path: Path) -> None:
+    with TrainingLog(tmp_path, main=True, quiet=True) as log:
+        log.downloading("")
+        log.downloading("downloading 14 MB")
+    assert (tmp_path / "train.log").read_text(encoding="utf-8").count("\n") == 1

@@ -17,7 +17,7 @@ from bwcolor_training.mobilenet_unet import (
     load_torchvision_encoder,
 )
 from bwcolor_training.pix2pix import PIX2PIX_WIDTHS, Pix2PixUNet
-from bwcolor_training.pretrained import download
+from bwcolor_training.pretrained import download, imagenet_weights
 from bwcolor_training.resnet18 import UNET_WIDTHS, UPSAMPLER_WIDTHS, ResNetUNet, ResNetUpsampler, load_resnet18
 from bwcolor_training.unet import CLASSIC_WIDTHS, ClassicUNet
 
@@ -35,11 +35,11 @@ def build_mobile_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn
     if not pretrained or config.encoder == "none":
         return network
     if config.encoder == "torchvision":
-        from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+        from torchvision.models import mobilenet_v2
 
         donor = mobilenet_v2()
         try:
-            donor.load_state_dict(download(MobileNet_V2_Weights.IMAGENET1K_V2, "FILE.npz"))
+            donor.load_state_dict(download(imagenet_weights(config.generator), "FILE.npz"))
         except RuntimeError as error:  # its text is a list of all names
             raise TrainingInputError(
                 "The file of torchvision's mobilenet_v2 in torch's cache holds other weights: delete it there, or give"

@@ -22,6 +22,7 @@ from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.losses import Predicted, Truth
 from bwcolor_training.precision import autocast
 from bwcolor_training.prefetch import Prefetcher
+from bwcolor_training.pretrained import announcement
 from bwcolor_training.progress import TrainingLog
 from bwcolor_training.state import (
     Run,
@@ -91,6 +92,8 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
         )
     said = f"{len(train_numbers)} photos of {_name(source, config)}"
     if isinstance(begun, Start):
+        if begun.init_from is None:
+            log.downloading(announcement(begun.config))
         run = first_state(begun, last, said, photo_set, train_numbers, processes.world, processes.device)
     elif said != begun.data:
         raise TrainingInputError(

@@ -20,6 +20,9 @@ from bwcolor_training.report import write_report
 from bwcolor_training.validate import Validation
 
 LOG_STEPS = 50  # steps between two records; losses are averaged over them
+# Crops below which no run was of use: runs of 2,884 and 7,968 crops were worse than gray, those of 15,000 and more were
+# not (training/README.md, the tables of six recipes and of thirteen variants).
+FEW_CROPS = 10_000
 PLAIN_INTERVAL = 60.0  # seconds between two lines where there is no terminal, and so no bar
 
 
@@ -48,6 +51,8 @@ class TrainingLog:
         self._facts: dict[str, str] = {}
         self._said, self._progress = time.monotonic(), 0.0
         self._board: Any = None
+        self._validated: Validation | None = None
+        self.shortcoming = ""  # why the model that was trained is of no use, in words, once the run has ended
 
     def __enter__(self) -> "TrainingLog":
         if self._main:
@@ -76,6 +81,11 @@ class TrainingLog:
         """Photos are being fetched or decoded: `done` of `of` bytes or photos; 0 where nobody knows."""
         self._bar.start()
         self._bar.update(self._task, completed=done / of if of else 0.0, figures=what)
+
+    def downloading(self, what: str) -> None:
+        """Says what is about to be downloaded; empty for nothing."""
+        if what:
+            self._line(what)
 
     def device(self, name: str, processes: int) -> None:
         self._facts["device"] = name + (f", {processes} processes" if processes > 1 else "")
@@ -141,6 +151,7 @@ class TrainingLog:
         if result is None:
             self._line("no photo fell into the validation share")
             return
+        self._validated = result
         summary = result.summary
         self._line(
             f"step {step}, {summary.photos} photos kept for validation at {size} px:"
@@ -165,7 +176,9 @@ class TrainingLog:
         """The run is over: writes report.html."""
         self._record_steps()
         self._bar.update(self._task, completed=1.0)
+        self.shortcoming = _shortcoming(seen, self._validated)
         self._facts |= {"training time": f"{seconds / 60:.1f} minutes", "crops seen": f"{seen:,}"}
+        self._facts |= {"note": self.shortcoming} if self.shortcoming else {}
         if self._main:
             try:
                 write_report(self._folder, self._facts)
@@ -229,6 +242,19 @@ class TrainingLog:
         except OSError as error:
             part.unlink(missing_ok=True)
             raise _cannot_write(path, error) from error
+
+
+def _shortcoming(seen: int, validated: Validation | None) -> str:
+    """Says why a model that was trained on `seen` crops is of no use; empty where nothing shows that."""
+    further = "Train on: the same command with --resume --minutes 60."
+    if seen < FEW_CROPS:
+        return (
+            f"This training was too short to be of use: it saw {seen:,} crops, and {FEW_CROPS:,} are hardly enough."
+            f" {further}"
+        )
+    if validated is not None and validated.loss >= validated.mean_colour_loss:
+        return f"This model is no better than painting every photo in one average color. {further}"
+    return ""
 
 
 def _cannot_write(path: Path, error: OSError) -> TrainingInputError:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.mobilenet_unet import CHROMA_SCALE, TORCHVISION
-from bwcolor_training.pretrained import download
+from bwcolor_training.pretrained import download, imagenet_weights
 from bwcolor_training.torchfile import read_torch_file
 from bwcolor_training.unet import double_conv
 
@@ -62,9 +62,8 @@ def load_resnet18(encoder: ResNet18Encoder, source: str) -> None:
     Raises TrainingInputError when they can't be had, or lack an array, or one has another shape.
     """
     if source == "torchvision":
-        from torchvision.models import ResNet18_Weights
-
-        state, origin = download(ResNet18_Weights.IMAGENET1K_V1, "FILE.pth"), "The download of torchvision's resnet18"
+        weights = imagenet_weights("resnet18-unet")
+        state, origin = download(weights, "FILE.pth"), "The download of torchvision's resnet18"
     else:
         state, origin = _read(Path(source)), source
     # Old files don't count batches, and nothing here uses the count.

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from bwcolor import __version__
 from bwcolor.colorize_cli import colorize
 from bwcolor.doctor_cli import doctor
+from bwcolor.errors import UsageError
 from bwcolor.eval_cli import evaluate
 from bwcolor.models_cli import models
 from bwcolor.train_cli import average, export, train
@@ -28,10 +29,22 @@ EPILOG = (
 )
 
 
+# What to type, for those who typed nothing.
+START = """\
+Colorize old black-and-white photos. Your originals are never changed. Type:
+  bwcolor PHOTOS              for a folder of photos; the results go to PHOTOS_colored, beside it
+  bwcolor PHOTOS --out OTHER  the same, but the results go to the folder OTHER
+  bwcolor PHOTO.jpg           for a single photo; the result is PHOTO_colored.jpg, beside it
+  bwcolor --help              for everything else that bwcolor can do"""
+
+
 class MainCommandGroup(TyperGroup):
     """A group whose command `colorize` runs when no command is named."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args:
+            typer.echo(START, err=True)
+            ctx.exit(UsageError.exit_code)  # a script whose $FOLDER is unset has done nothing
         if "" in args:  # an unset "$FOLDER" in a script: taken for a path, it would be the current folder
             raise typer.BadParameter("an argument is empty. Name a folder, or ./ for the one you are in.")
         if args and args[0] not in self.commands and args[0] not in GROUP_OPTIONS:
@@ -47,7 +60,7 @@ class MainCommandGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=MainCommandGroup, rich_markup_mode=None, add_completion=False, no_args_is_help=True,
+    cls=MainCommandGroup, rich_markup_mode=None, add_completion=False,
     subcommand_metavar="PHOTOS | COMMAND ...", context_settings={"help_option_names": ["--help", "-h"]},
     epilog=EPILOG,
 )  # fmt: skip

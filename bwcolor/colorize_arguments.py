@@ -14,7 +14,9 @@ Photos = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Where the colour photos go; by default PHOTOS_colored beside the input, for one photo NAME_colored."
+        "--out",
+        "-o",
+        help="Where the colour photos go; by default PHOTOS_colored beside the input, for one photo NAME_colored.",
     ),
 ]
 Saturation = Annotated[float, typer.Option(help="A further factor on colour, 0 to 4.")]

@@ -204,6 +204,8 @@ def _carry_out(setup: "Setup", order: _Order) -> bool:
             opened_records(report_path(order.report, plan.folder)) as records,
             run.told(plan, view, records, on_stdout(order.progress is ProgressStyle.JSON)),
         ):
+            if order.watch:
+                view.say(f"Watching {', '.join(map(str, order.photos))} for photos. Press Ctrl-C to stop.")
             run.carry_out(arrivals(find, worker.rest, view.warn) if order.watch else [plan])
     return view.failed
 

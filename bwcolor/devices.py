@@ -56,7 +56,7 @@ def no_cuda() -> str:
     """Why CUDA can't be used, as far as can be told without trying; empty when it may."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return "this onnxruntime is built without CUDA"
-    return "" if _nvidia_driver() else "no NVIDIA GPU was found"
+    return "" if has_nvidia_gpu() else "no NVIDIA GPU was found"
 
 
 def open_session(content: bytes, device: str, options: Mapping[str, str] = CUDA_OPTIONS) -> ort.InferenceSession:
@@ -94,7 +94,8 @@ def _opened(content: bytes, providers: list[tuple[str, dict[str, str]]]) -> ort.
     return session
 
 
-def _nvidia_driver() -> bool:
+def has_nvidia_gpu() -> bool:
+    """Tells whether there is a driver for NVIDIA's GPUs, without starting it."""
     if sys.platform == "win32":
         return Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "nvcuda.dll").exists()
     return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # dxg: Windows' Linux subsystem

@@ -66,6 +66,11 @@ class RunView:
             for line in lines:
                 self.warn(line)
 
+    def detail(self, *lines: str) -> None:
+        """Lines that only --verbose shows."""
+        if self._level > 0:
+            self.say(*lines)
+
     def warn(self, text: str) -> None:
         """A line that even --quiet shows."""
         with contextlib.suppress(OSError):  # nobody reads stderr any more: the photos still count

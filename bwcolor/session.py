@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bwcolor.devices import SPARING, THREADS_ON_GPU, all_of, gpus_named, no_cuda, open_session
+from bwcolor.devices import SPARING, THREADS_ON_GPU, all_of, gpus_named, has_nvidia_gpu, no_cuda, open_session
 from bwcolor.endurance import SessionClosed, SharedSession, Trouble, trouble_kind, what_it_said
 from bwcolor.errors import DeviceError, ModelError
 from bwcolor.modelfile import ModelFile, read_model_file
@@ -42,9 +42,10 @@ class Network(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OnnxModel:
-    """A loaded model. device: "cpu", "cuda:N", or "cuda:N,M" for several GPUs. why: a sentence for the user.
+    """A loaded model. device: "cpu", "cuda:N", or "cuda:N,M" for several GPUs. why: this device and file, in words.
 
     path, sha256: of the file; SHA-256 of its bytes, hex. pictures: the most it takes a call; 0 for any number.
+    missed: why an NVIDIA GPU that is there is not used, in words; empty where none is, or it is used.
     _shared: the session; of several GPUs the first one's, only `carried_out` uses all. _standing: what became of it
     since; what the fields say is how it was loaded.
     """
@@ -57,6 +58,7 @@ class OnnxModel:
     pictures: int
     _shared: SharedSession
     _standing: Standing | Spread
+    missed: str = ""
 
     def run(self, batch: NDArray[np.float32], options: ort.RunOptions | None = None) -> NDArray[np.float32]:
         """See Network; raises Trouble when the device fails, ModelError when the network does, or gives no numbers."""
@@ -86,7 +88,7 @@ class OnnxModel:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What the user is told before the first photo."""
+        """Says exactly what was loaded, where, and why, for people who want to know."""
         return (f"model {self.label}, device {self.device}: {self.why}",)
 
 
@@ -112,6 +114,26 @@ Model = Network | Average
 def networks(model: Model) -> tuple[Network, ...]:
     """The networks of a model: one, or those that are averaged."""
     return model.networks if isinstance(model, Average) else (model,)
+
+
+def summary(model: Model) -> tuple[str, ...]:
+    """Says in a line for everybody what colorizes and where, and in another that a GPU is there and not used."""
+    said = " + ".join(_in_short(network) for network in networks(model))
+    missed = next((one.missed for one in networks(model) if isinstance(one, OnnxModel) and one.missed), "")
+    return (f"Using model {said}.", *([f"note: the NVIDIA GPU is not used: {missed}"] if missed else []))
+
+
+def _in_short(network: Network) -> str:
+    name = f"{network.spec.name} {network.spec.version}"
+    if not isinstance(network, OnnxModel):
+        return name
+    gpu = f"the {'GPUs' if ',' in network.device else 'GPU'} {network.device}"
+    return f"{name} on {'the CPU' if network.device == 'cpu' else gpu}"
+
+
+def on_gpu(model: Model) -> bool:
+    """Tells whether any network of a model runs on a GPU."""
+    return any(isinstance(network, OnnxModel) and network.device != "cpu" for network in networks(model))
 
 
 def troubles_of(model: Model) -> tuple[str, ...]:
@@ -175,8 +197,9 @@ def load_chosen(choose: Callable[[str], Choice], device: str, in_work: InWork | 
         except DeviceError as error:
             obstacle = str(error)
     if device != "auto":
-        raise DeviceError(f"--device {device}: {obstacle}. Use --device cpu, or mend it first.")
-    return _load(choose("cpu"), "cpu", obstacle)
+        raise DeviceError(f"--device {device}: {obstacle}. Use --device cpu, or fix the problem first.")
+    on_cpu = _load(choose("cpu"), "cpu", obstacle)
+    return replace(on_cpu, missed=obstacle if has_nvidia_gpu() else "")
 
 
 def _load(choice: Choice, device: str, why: str, to_cpu: Callable[[], OnnxModel] | None = None) -> OnnxModel:

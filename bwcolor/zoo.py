@@ -86,7 +86,7 @@ def choose(entry: Entry, device: str) -> Choice:
         where, order = _preferred(device)
         precision = next(one for one in order if one in entry.files)
         path = entry.files[precision]
-        why = f"of {', '.join(sorted(entry.files))} it is {precision} that suits {where}"
+        why = f"of {' and '.join(sorted(entry.files))}, {precision} suits {where} best"
     if entry.origin == "bundled" and not path.is_file():
         raise ModelError(f"{path}: missing from this installation. Install bwcolor again.")
     return Choice(path, why, entry.sha256.get(precision, ""))

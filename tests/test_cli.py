@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 from PIL import Image, ImageOps
 from typer.testing import CliRunner, Result
 
@@ -35,11 +36,44 @@ def test_a_folder_becomes_a_folder_of_colour_photos(photos: Path, tiny_model: Pa
     result = run(photos, "--out", tmp_path / "out", "--model", tiny_model)
     assert result.exit_code == 0, result.stderr
     assert "2 colorized" in result.stderr
-    assert "device cpu" in result.stderr
+    assert result.stderr.splitlines()[0] == "Using model tiny 1 on the CPU."
     for name in ("ramp.png", "Été 1931/plage.jpg"):
         with Image.open(tmp_path / "out" / name) as image, Image.open(photos / name) as source:
             assert image.size == source.size
             assert colourfulness(np.asarray(image.convert("RGB"))) > 5
+
+
+def test_what_only_engineers_want_to_know_comes_with_v(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    usual, verbose, quiet = (
+        run(photos, "--out", tmp_path / f"out{words}", "--model", tiny_model, *words.split())
+        for words in ("", "-v", "-q")
+    )
+    assert "SHA-256" not in usual.stderr
+    assert verbose.stderr.startswith("Using model tiny 1 on the CPU.\nmodel tiny 1 fp32 (SHA-256 ")
+    assert ", device cpu: " in verbose.stderr
+    assert quiet.stderr == ""
+
+
+def test_alone_it_says_in_five_lines_what_to_type() -> None:
+    """It has done nothing, as a script must learn that gives it an unset "$FOLDER" without quotes."""
+    result = run()
+    assert (result.exit_code, result.stdout) == (2, "")
+    lines = result.stderr.splitlines()
+    assert len(lines) == 5
+    for words in ("bwcolor PHOTOS ", "--out", "PHOTOS_colored", "bwcolor PHOTO.jpg ", "bwcolor --help "):
+        assert words in result.stderr
+    assert max(map(len, lines)) <= 100
+    assert run("--help").exit_code == 0
+
+
+def test_out_has_a_short_form_wherever_it_is() -> None:
+    """Commands that write one thing take the same words for where it goes."""
+    commands = vars(typer.main.get_command(app))["commands"]
+    found = {
+        name: option.opts for name, one in commands.items() for option in one.params if "-o" in option.opts
+    }  # fmt: skip
+    assert found == {name: ["--out", "-o"] for name in ("colorize", "train", "export", "average")}
+    assert not [name for name, one in commands.items() for option in one.params if "--output" in option.opts]
 
 
 def test_the_main_command_by_name_does_the_same(photos: Path, tiny_model: Path, tmp_path: Path) -> None:

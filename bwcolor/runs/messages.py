@@ -45,8 +45,9 @@ class NoMore:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From the worker: the model is open. lines: what the user is told of it."""
+    """From the worker: the model is open. summary: lines for everybody. lines: exactly what was loaded, and why."""
 
+    summary: tuple[str, ...]
     lines: tuple[str, ...]
     label: str
     sha256: str

@@ -52,7 +52,8 @@ class Run:
         started, code = now(), 1
         try:
             with view:
-                view.say(*self._ready.lines)
+                view.say(*self._ready.summary)
+                view.detail(*self._ready.lines)
                 if self.ledger and self.ledger.damaged:
                     view.warn(f"note: the ledger was damaged; it was put aside as {self.ledger.damaged}")
                 yield

@@ -132,7 +132,7 @@ def _work(setup: Setup, line: Line) -> None:
     from bwcolor.colorize import colorize_photo
     from bwcolor.pipeline import in_threads
     from bwcolor.portions import portioned
-    from bwcolor.session import Model, troubles_of
+    from bwcolor.session import Model, on_gpu, summary, troubles_of
     from bwcolor.zoo import load
 
     model: Future[Model] = Future()
@@ -159,8 +159,8 @@ def _work(setup: Setup, line: Line) -> None:
             options = setup.options
             opened = load(setup.model, setup.device)
             opened = portioned(opened, options.tile, options.batch, threads_for(options.jobs), setup.memory)
-            _limit_memory(setup.memory, opened.lines)
-            line.say(Ready(opened.lines, opened.label, opened.sha256))
+            _limit_memory(setup.memory, on_gpu(opened))
+            line.say(Ready(summary(opened), opened.lines, opened.label, opened.sha256))
             model.set_result(opened)
         except BwcolorError as error:
             _give_up(line, error)
@@ -170,7 +170,7 @@ def _work(setup: Setup, line: Line) -> None:
     if setup.model:
         threading.Thread(target=open_model, daemon=True).start()
     else:
-        _limit_memory(setup.memory, ())
+        _limit_memory(setup.memory, gpu=False)
     for ended in in_threads(work, line.in_order(), setup.options.jobs, budget):
         line.say(ended)
 
@@ -193,12 +193,12 @@ def _die_with_parent() -> None:
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
-def _limit_memory(limit: int, lines: tuple[str, ...]) -> None:
+def _limit_memory(limit: int, gpu: bool) -> None:
     """Makes the system refuse more memory than that, so that one photo fails instead of the machine.
 
     Not on a GPU, whose driver maps more than it uses.
     """
-    if sys.platform != "linux" or any("device cuda" in line for line in lines):
+    if sys.platform != "linux" or gpu:
         return
     import resource
 

@@ -280,8 +280,26 @@ def test_a_watched_folder(photos: Path, out: Path, tiny_model: Path) -> None:
     assert process.returncode == 130
     assert "6 colorized" in said
     assert "failed" not in said
+    assert f"Watching {photos} for photos. Press Ctrl-C to stop.\n" in said
     with Ledger.open(out) as ledger:
         assert {record.state for record in ledger.records()} == {"done"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_watching_an_empty_folder_says_so(tmp_path: Path, out: Path, tiny_model: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [sys.executable, "-m", "bwcolor", str(empty), "--out", str(out), "--model", str(tiny_model), "--watch"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            said = [process.stderr.readline() for _ in range(2)]  # before anything comes in
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=SOON)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert said[1] == f"Watching {empty} for photos. Press Ctrl-C to stop.\n"
 
 
 def _wait_for(happened: Any) -> None:

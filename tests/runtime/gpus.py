@@ -103,7 +103,7 @@ def install(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
         return gpus[int(asked["device_id"])].open(on_cpu, asked)
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(devices, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(ort, "InferenceSession", opened)
 

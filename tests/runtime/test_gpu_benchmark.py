@@ -46,14 +46,16 @@ def test_without_a_gpu_it_says_so(
     [
         ("cpu", "--device cpu names no GPU.\n"),
         ("cuda:0,0", "--device cuda:0,0: a GPU is named twice; several GPUs are named as in cuda:0,1.\n"),
-        ("cuda:7", "--device cuda:7: CUDA device 7 can't be used. Use --device cpu, or mend it first.\n"),
+        ("cuda:7", "--device cuda:7: CUDA device 7 can't be used. Use --device cpu, or fix the problem first.\n"),
     ],
 )
 def test_a_device_that_can_not_be_used_is_no_traceback(
     cuda: Any, device: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def apart(*_: object) -> None:
-        raise DeviceError(f"--device {device}: CUDA device 7 can't be used. Use --device cpu, or mend it first.")
+        raise DeviceError(
+            f"--device {device}: CUDA device 7 can't be used. Use --device cpu, or fix the problem first."
+        )
 
     monkeypatch.setattr(cuda, "no_cuda", lambda: "")
     monkeypatch.setattr(cuda, "apart", apart)

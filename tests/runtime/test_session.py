@@ -16,15 +16,16 @@ from numpy.testing import assert_allclose
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import TINY_SPEC, pointwise_onnx, tiny_onnx, write_tiny
 
-from bwcolor import devices, trial
+from bwcolor import devices, session, trial
 from bwcolor.errors import DeviceError, ModelError, UsageError
-from bwcolor.session import Choice, load_chosen, load_model
+from bwcolor.session import Choice, load_chosen, load_model, on_gpu, summary
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without an NVIDIA GPU, wherever the tests run."""
-    monkeypatch.setattr(devices, "_nvidia_driver", lambda: False)
+    for module in (devices, session):
+        monkeypatch.setattr(module, "has_nvidia_gpu", lambda: False)
 
 
 class CpuOnlySession:
@@ -80,6 +81,8 @@ def test_auto_without_a_gpu_says_why_it_is_the_cpu(tiny_model: Path, monkeypatch
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     model = load_model(tiny_model)
     assert (model.device, model.why) == ("cpu", "no NVIDIA GPU was found")
+    assert summary(model) == ("Using model tiny 1 on the CPU.",)
+    assert not on_gpu(model)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     model = load_model(tiny_model, "auto")
     assert (model.device, model.why) == ("cpu", "this onnxruntime is built without CUDA")
@@ -101,7 +104,8 @@ def test_cuda_without_a_gpu_never_runs_on_the_cpu(
 def test_cuda_that_quietly_falls_back_is_noticed(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """onnxruntime opens a CPU session when CUDA's libraries are missing; only get_providers() tells."""
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
+    for module in (devices, session):
+        monkeypatch.setattr(module, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     real = ort.InferenceSession
 
@@ -110,11 +114,14 @@ def test_cuda_that_quietly_falls_back_is_noticed(tiny_model: Path, monkeypatch: 
         return CpuOnlySession() if cuda else real(content, options, providers=providers)
 
     monkeypatch.setattr(ort, "InferenceSession", fall_back)
-    with pytest.raises(DeviceError, match=r"CUDA device 1 can't be used; .*bwcolor\[cuda\]"):
+    with pytest.raises(DeviceError, match=r"CUDA device 1 can't be used; .*pip install \"onnxruntime-gpu\[cuda"):
         load_model(tiny_model, "cuda:1")
     model = load_model(tiny_model, "auto")
     assert model.device == "cpu"
     assert "CUDA device 0 can't be used" in model.why
+    using, note = summary(model)
+    assert using.endswith(" on the CPU.")
+    assert note.startswith("note: the NVIDIA GPU is not used: CUDA device 0 can't be used; ")
 
 
 def test_cuda_that_fails_to_start_is_a_device_error(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +129,7 @@ def test_cuda_that_fails_to_start_is_a_device_error(tiny_model: Path, monkeypatc
         raise RuntimeError("CUDA driver version is insufficient\nand much more")
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
+    monkeypatch.setattr(devices, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     monkeypatch.setattr(ort, "InferenceSession", broken)
     with pytest.raises(DeviceError, match="driver version is insufficient") as caught:
@@ -278,7 +285,8 @@ def written(path: Path, content: bytes) -> Path:
 
 def test_auto_asks_for_the_cpus_file_when_cuda_can_not_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    monkeypatch.setattr(devices, "_nvidia_driver", lambda: True)
+    for module in (devices, session):
+        monkeypatch.setattr(module, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
     real = ort.InferenceSession
 
@@ -297,6 +305,9 @@ def test_auto_asks_for_the_cpus_file_when_cuda_can_not_be_used(tmp_path: Path, m
     assert asked == ["cuda:0", "cpu"]
     assert (model.path, model.device) == (files["cpu"], "cpu")
     assert "CUDA device 0 can't be used" in model.why
+    using, note = summary(model)
+    assert using.endswith(" on the CPU.")
+    assert note.startswith("note: the NVIDIA GPU is not used: CUDA device 0 can't be used; ")
     assert model.why.endswith("; made for cpu")
     with pytest.raises(DeviceError):
         load_chosen(choose, "cuda:0")

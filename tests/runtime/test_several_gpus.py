@@ -15,7 +15,7 @@ from runtime.gpus import ARENA, ILLEGAL, TILES, Gpu, check_colour, colour, insta
 from bwcolor.devices import THREADS_ON_GPU, all_of, gpus_named
 from bwcolor.endurance import Trouble
 from bwcolor.errors import DeviceError, ModelError, UsageError
-from bwcolor.session import Average, Choice, Network, OnnxModel, carried_out, load_chosen, troubles_of
+from bwcolor.session import Average, Choice, Network, OnnxModel, carried_out, load_chosen, on_gpu, summary, troubles_of
 from bwcolor.standing import Spread
 from bwcolor.zoo import load
 
@@ -73,6 +73,10 @@ def test_each_gpu_has_a_session_for_the_same_file(gpus: tuple[Gpu, Gpu], choose:
     assert [options["device_id"] for options in gpus[1].opened] == ["1"]
     assert (model.label, model.sha256, model.path) == (one.label, one.sha256, one.path)
     assert model.lines == (f"model {model.label}, device cuda:1,0: as asked",)
+    assert summary(one)[0].endswith(" on the GPU cuda:0.")
+    assert summary(model)[0].endswith(" on the GPUs cuda:1,0.")
+    assert on_gpu(one)
+    assert on_gpu(model)
     assert gpus[0].cpu_sessions == 0
     by = colour(model).by
     assert (by.label, by.sha256) == (model.label, model.sha256)
@@ -93,7 +97,9 @@ def test_a_gpu_that_can_not_be_used_is_named_before_the_first_photo(
     gpus: tuple[Gpu, Gpu], choose: Callable[[str], Choice], device: str, reason: str
 ) -> None:
     gpus[1].rule = lambda number, shape: ARENA
-    with pytest.raises(DeviceError, match=rf"^--device {device}: .*{reason}.* Use --device cpu, or mend it first\.$"):
+    with pytest.raises(
+        DeviceError, match=rf"^--device {device}: .*{reason}.* Use --device cpu, or fix the problem first\.$"
+    ):
         load_chosen(choose, device)
     assert gpus[0].cpu_sessions == 0
 
@@ -294,6 +300,8 @@ def test_an_average_of_two_models_shares_the_gpus(gpus: tuple[Gpu, Gpu], choose:
     average = load("+".join(map(str, files)), "cuda:0,1")
     assert isinstance(average, Average)
     assert [line.partition(", device ")[2] for line in average.lines] == ["cuda:0,1: as asked"] * 2
+    assert summary(average) == ("Using model tiny 1 on the GPUs cuda:0,1 + tiny 1 on the GPUs cuda:0,1.",)
+    assert on_gpu(average)
     first, second = average.networks
     assert isinstance(second, OnnxModel)
     assert carried_out(first, lambda _: where(second))[0] == "cuda:1", "one model's work counts for the other"

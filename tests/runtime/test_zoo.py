@@ -84,9 +84,9 @@ def test_what_ships_is_what_the_registry_says() -> None:
 @pytest.mark.parametrize(
     ("device", "int8", "precision", "why"),
     [
-        ("cuda:0", "AVX-512 VNNI", "fp16", "of fp16, int8 it is fp16 that suits a GPU"),
+        ("cuda:0", "AVX-512 VNNI", "fp16", "of fp16 and int8, fp16 suits a GPU best"),
         ("cuda:1", "", "fp16", "a GPU"),
-        ("cpu", "AVX-512 VNNI", "int8", "of fp16, int8 it is int8 that suits a CPU with AVX-512 VNNI"),
+        ("cpu", "AVX-512 VNNI", "int8", "of fp16 and int8, int8 suits a CPU with AVX-512 VNNI best"),
         ("cpu", "Arm dot products", "int8", "a CPU with Arm dot products"),
         ("cpu", "", "fp16", "a CPU that isn't known to be fast at int8"),
     ],
@@ -108,7 +108,7 @@ def test_the_model_line_says_which_file_and_why(two_precisions: Path, monkeypatc
     assert model.path == two_precisions / "default-int8.onnx"
     (line,) = model.lines
     assert line.startswith("model tiny 1 int8 (SHA-256 ")
-    assert "device cpu: no NVIDIA GPU was found; of fp16, int8 it is int8 that suits a CPU with AVX-VNNI" in line
+    assert "device cpu: no NVIDIA GPU was found; of fp16 and int8, int8 suits a CPU with AVX-VNNI best" in line
 
 
 def test_a_missing_file_is_not_replaced_by_one_of_another_precision(

@@ -264,7 +264,9 @@ def _device(name: str) -> torch.device:
         raise TrainingInputError(f"--device {name}: choose auto, cpu or cuda.")
     cuda = torch.cuda.is_available()
     if name == "cuda" and not cuda:
-        raise TrainingInputError("--device cuda: this PyTorch finds no NVIDIA GPU. Use --device cpu, or mend it first.")
+        raise TrainingInputError(
+            "--device cuda: this PyTorch finds no NVIDIA GPU. Use --device cpu, or fix the problem first."
+        )
     if name == "cpu" or not cuda:
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

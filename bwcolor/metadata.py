@@ -192,7 +192,7 @@ def _read_jp2(source: bytes) -> Metadata:
 
 
 READERS: dict[Format, Callable[[bytes], Metadata]] = {
-    "jpeg": _read_jpeg, "png": _read_png, "jp2": _read_jp2, "gif": _read_gif,
+    "jpeg": _read_jpeg, "png": _read_png, "jp2": _read_jp2, "gif": _read_gif, "pnm": lambda _: Metadata(),
 }  # fmt: skip
 
 

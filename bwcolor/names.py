@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bwcolor.errors import UsageError
+from bwcolor.formats.signatures import BLANKS
 from bwcolor.runs.places import kind_of_disk
 
 LONGEST = 255  # bytes of a file's name, on nearly all disks
@@ -31,7 +32,7 @@ class Naming:
 
     def target(self, out: Path, name: Path) -> Path:
         """The output of the photo with this path below the input folder."""
-        called = name.with_name(f"{name.stem}{self.suffix}{name.suffix}")
+        called = name.with_name(f"{name.stem}{self.suffix}{name.suffix.rstrip(BLANKS)}")
         return out / (called.name if self.flat else called)
 
 

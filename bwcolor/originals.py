@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from bwcolor.formats.known import EXTENSIONS
 from bwcolor.plan import find_jobs
+from bwcolor.recognize import why_no_photo
 from bwcolor.runs.ledger import Ledger
 from bwcolor.walk import Choice
 
@@ -28,7 +28,7 @@ def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | N
         # An output of another format has a second ending: scan.gif.png.
         named = (originals / name, (originals / name).with_suffix(""))
         found = (originals / known[path], *named) if path in known else named
-        pairs.append((path, next((one for one in found if one.is_file() and one.suffix.lower() in EXTENSIONS), None)))
+        pairs.append((path, next((one for one in found if one.is_file() and why_no_photo(one) is None), None)))
     return pairs
 
 

@@ -2,22 +2,27 @@
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError, UsageError
-from bwcolor.formats.known import EXTENSIONS, WRITABLE, Format, Header, check_size, output_format
+from bwcolor.formats.known import WRITABLE, Format, Header, check_size, output_format
+from bwcolor.formats.signatures import ending, has_photo_name
 from bwcolor.hidden import NOTHING, Hidden, together
 from bwcolor.names import Naming, Wanted, folding, told_apart
 from bwcolor.options import ColorizeOptions
+from bwcolor.recognize import why_no_photo
 from bwcolor.walk import EVERYTHING, Choice, LeftOut, walk
 
 # How an output may be called so that its format is that of the name.
 NAMED_FORMATS: dict[str, Format] = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff",
-    ".webp": "webp", ".avif": "avif", ".bmp": "bmp",
+    ".webp": "webp", ".avif": "avif", ".bmp": "bmp", ".jif": "jpeg", ".apng": "png", ".dib": "bmp",
 }  # fmt: skip
+KINDS = "JPEG, PNG, TIFF, WebP, BMP, GIF, JPEG 2000, AVIF, HEIC, and PNM"  # in words
+MOST_ENDINGS = 5  # that are named in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class Job:
 class Plan:
     """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file. root: the
     folder or the photo that all photos lie in. folder: of outputs; None for one photo whose output lies beside it, or
-    was named. unwanted: number of photos that were not chosen. hidden: what the walk left alone as such. single: the
+    was named. unwanted: number of photos that were not chosen. hidden: what the walk left alone as such. passed:
+    see Found. single: the
     photo, when it is just one that was named. named: whether the user said how its output is called. flat: see Naming.
     renamed: number of photos whose outputs got names of their own, because others wanted the same or no disk takes
     names as long."""
@@ -64,6 +70,7 @@ class Plan:
     folder: Path | None = None
     unwanted: int = 0
     hidden: Hidden = NOTHING
+    passed: Counter[str] = field(default_factory=Counter)
     single: Path | None = None
     named: bool = False
     flat: bool = False
@@ -127,6 +134,7 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
     left_out: list[LeftOut] = []
     others: set[Path] = set()
     hidden: list[Hidden] = []
+    passed = Counter[str]()
     names_tell = len({path.name for path in inputs}) == len(inputs)
     for root in inputs:  # several folders keep their names, and where these are the same those of the folders above
         above = root if len(inputs) == 1 else root.parent if names_tell else Path(os.path.commonpath(inputs))
@@ -138,14 +146,16 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
                 others | {*found.others},
             )
             hidden.append(found.hidden)
+            passed.update(found.passed)
         else:
-            photos = [root] if root.suffix.lower() in EXTENSIONS else []
-            left_out += [] if photos else [LeftOut(root, "is not a kind of photo that can be read", failed=True)]
+            why = why_no_photo(root)
+            photos = [root] if why is None else []
+            left_out += [] if why is None else [LeftOut(root, why, failed=True)]
         for path in photos:
             name = path.relative_to(above)
             jobs.setdefault(path, Job(path, naming.target(out, name), name=name))
     root = inputs[0] if len(inputs) == 1 else Path(os.path.commonpath(inputs))
-    plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), together(hidden), flat=naming.flat)
+    plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), together(hidden), passed, flat=naming.flat)
     plan = _one_output_each(plan, False)  # of all, so that what is chosen changes no names
     plan = replace(plan, jobs=[job for job in plan.jobs if job.source not in others])
     _refuse_replacing(plan, False)
@@ -153,7 +163,12 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
 
 
 def _nothing_found(plan: Plan) -> str:
-    words = f"{plan.root}: no photos found. Known kinds: {', '.join(sorted(EXTENSIONS))}."
+    words = f"{plan.root}: no photos found."
+    if plan.passed:
+        words += f" {_passed_in_words(plan.passed)}."
+    elif not plan.unwanted and not plan.hidden and not plan.left_out:
+        words += " It holds no files."
+    words += f" Kinds that can be read: {KINDS}."
     if plan.unwanted:
         words += f" {plan.unwanted} photos were not chosen (--include, --exclude)."
     if plan.hidden:
@@ -162,6 +177,15 @@ def _nothing_found(plan: Plan) -> str:
         words += f" Left out: {plan.left_out[0].path} {plan.left_out[0].reason}"
         words += f", and {len(plan.left_out) - 1} more." if len(plan.left_out) > 1 else ""
     return words
+
+
+def _passed_in_words(passed: Counter[str]) -> str:
+    """How many files there are that are no pictures, by the endings of their names."""
+    by_count = sorted(passed.items(), key=lambda item: (-item[1], item[0]))
+    told = [f"{count:,} {name or 'without an ending'}" for name, count in by_count[:MOST_ENDINGS]]
+    if more := sum(count for _, count in by_count[MOST_ENDINGS:]):
+        told.append(f"{more:,} more")
+    return f"{passed.total():,} other files: {', '.join(told)}"
 
 
 Looked = tuple[Job, Header | str]  # a job with what its photo's header says, or why that can't be read
@@ -209,12 +233,14 @@ def settle(plan: Plan, options: ColorizeOptions, looks: Iterable[Looked] | None 
 def _settled(job: Job, header: Header, plan: Plan, options: ColorizeOptions) -> Job:
     """The job with format and names; PhotoError when the photo is too large, or the format can't hold it."""
     named = NAMED_FORMATS.get(job.target.suffix.lower()) if job.target == plan.out else None
-    differs = job.target.suffix.lower() != job.source.suffix.lower()
+    differs = ending(job.target) != ending(job.source)
     check_size(header, options.max_pixels, options.max_file_pixels, options.max_pages)
     form = output_format(header, (named if differs else None) or options.format, options.eight_bit)
-    own_name = form == header.format or (differs and named == form)
+    known_name = ending(job.source) in NAMED_FORMATS
+    own_name = (form == header.format and known_name) or (differs and named == form)
     target = job.target if own_name else job.target.with_name(job.target.name + WRITABLE[form])
-    copy = target if form == header.format else _as_source(target, job.source)
+    same_name = form == header.format and (known_name or not has_photo_name(job.source))
+    copy = target if same_name else _as_source(target, job.source)
     pixels = header.pixels * header.pages
     return replace(
         job, target=target, format=form, copy=copy, pixels=pixels, pages=header.pages, bytes=_bytes(job.source)
@@ -259,9 +285,9 @@ def _refuse_replacing(plan: Plan, copies: bool) -> None:
 
 
 def _single(photo: Path, out: Path | None, naming: Naming) -> Plan:
-    if photo.suffix.lower() not in EXTENSIONS:
-        raise NoPhotosError(f"{photo}: not a kind of photo that can be read ({', '.join(sorted(EXTENSIONS))}).")
-    named = out is not None and not out.is_dir() and out.suffix.lower() in EXTENSIONS
+    if why := why_no_photo(photo):
+        raise NoPhotosError(f"{photo} {why}. Kinds that can be read: {KINDS}.")
+    named = out is not None and not out.is_dir() and has_photo_name(out)
     folder = Path(os.path.abspath(out)) if out is not None and not named else None
     if out is None:
         target = photo.with_name(f"{photo.stem}{naming.suffix or '_colored'}{photo.suffix}")

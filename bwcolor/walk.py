@@ -6,19 +6,17 @@ import functools
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from bwcolor.errors import FolderError, UsageError
-from bwcolor.formats.known import EXTENSIONS
+from bwcolor.formats.signatures import ending, has_photo_name
 from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
+from bwcolor.recognize import Reason, has_picture_name, placeholder, recognized
 
-# Pictures that a user may expect to be colorized: named, not passed over in silence.
-OTHER_PICTURES = frozenset({
-    ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".psd", ".psb", ".psp", ".tga", ".pcx",
-    ".ppm", ".pgm", ".pbm", ".hif", ".jpf", ".jpc", ".jp2k", ".exr", ".dcm", ".xcf", ".svg", ".pdf",
-})  # fmt: skip
+RESOURCE_FORK = "._"
 OWN_FOLDER = ".bwcolor"  # in an output folder: the ledger and its lock
 
 
@@ -90,12 +88,14 @@ def read_list(name: str, null: bool) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the walk of a folder found. others: photos that were not chosen. hidden: what was not looked into."""
+    """What the walk of a folder found. others: photos that were not chosen. hidden: what was not looked into. passed:
+    how many files are no pictures, by the endings of their names."""
 
     photos: list[Path]
     left_out: list[LeftOut]
     others: list[Path] = field(default_factory=list)
     hidden: Hidden = NOTHING
+    passed: Counter[str] = field(default_factory=Counter)
 
     @property
     def unwanted(self) -> int:
@@ -111,26 +111,22 @@ def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
     Raises FolderError when the folder can't be listed.
     """
     entries = _listed(root, out, choice.listed) if choice.listed is not None else _entries(root, out, choice)
-    photos: list[Path] = []
-    left_out: list[LeftOut] = []
-    others: list[Path] = []
+    found = Found([], [])
     hidden: list[Hidden] = []
     for entry in entries:
-        if isinstance(entry, Hidden):
-            hidden.append(entry)
-        elif isinstance(entry, LeftOut):
-            left_out += [] if choice.excludes(_below(root, entry.path)) else [entry]
-        elif not choice.wants(_below(root, entry)):
-            others += [entry] if entry.suffix.lower() in EXTENSIONS else []
-        elif entry.name.startswith("._"):  # macOS puts a file's resource fork beside it under this name
+        if isinstance(entry, Path) and not choice.wants(_below(root, entry)):
+            found.others.extend([entry] if has_photo_name(entry) else [])
             continue
-        elif entry.suffix.lower() in EXTENSIONS | OTHER_PICTURES and _hides(choice, entry, folder=False):
-            hidden.append(Hidden(photos=1))
-        elif left := _looked_at(entry):
-            left_out.append(left)
-        elif entry.suffix.lower() in EXTENSIONS:
-            photos.append(entry)
-    return Found(photos, left_out, others, together(hidden))
+        one = _looked_at(entry, choice) if isinstance(entry, Path) else entry
+        if isinstance(one, Hidden):
+            hidden.append(one)
+        elif isinstance(one, LeftOut):
+            found.left_out.extend([] if choice.excludes(_below(root, one.path)) else [one])
+        elif isinstance(one, Path):
+            found.photos.append(one)
+        elif one != RESOURCE_FORK:
+            found.passed[one] += 1
+    return replace(found, hidden=together(hidden))
 
 
 def _hides(choice: Choice, path: Path, folder: bool) -> bool:
@@ -192,24 +188,30 @@ def _listed(root: Path, out: Path, names: tuple[Path, ...]) -> Iterator[Path | L
             yield LeftOut(path, "is on the list, and lies in the output folder", failed=True)
         elif not os.path.lexists(path):
             yield LeftOut(path, f"is on the list, and does not exist; paths start at {root}", failed=True)
-        elif path.suffix.lower() not in EXTENSIONS | OTHER_PICTURES:
-            yield LeftOut(path, "is on the list, and not a kind of photo that can be read", failed=True)
         else:
             yield path
 
 
-def _looked_at(path: Path) -> LeftOut | None:
-    """Why a file that may be a photo is not opened; None for files to open or to pass over."""
-    suffix = path.suffix.lower()
+def _looked_at(path: Path, choice: Choice) -> Path | LeftOut | Hidden | str:
+    """What a file turns out to be: a photo, something that is named and not opened, or no picture: then its ending."""
+    if path.name.startswith("._"):  # macOS puts a file's resource fork beside it under this name
+        return RESOURCE_FORK
     try:
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            leads_to_photos = suffix in EXTENSIONS or path.is_dir()
-            return LeftOut(path, "is a link, and links are not followed") if leads_to_photos else None
+        status = path.lstat()
+        leads_to_photos = stat.S_ISLNK(status.st_mode) and (has_photo_name(path) or path.is_dir())
     except OSError as error:
         return LeftOut(path, f"can't be looked at ({error.strerror})", failed=True)
-    if suffix in OTHER_PICTURES:
-        return LeftOut(path, f"{suffix} is a kind of picture that can't be read yet")
-    if suffix in EXTENSIONS and not stat.S_ISREG(mode):
-        return LeftOut(path, "is not a regular file")
-    return None
+    hides, listed = _hides(choice, path, folder=False), choice.listed is not None
+    if hides and has_picture_name(path):
+        return Hidden(photos=1)
+    if leads_to_photos:
+        return LeftOut(path, "is a link, and links are not followed")
+    if not stat.S_ISREG(status.st_mode):
+        verdict: Reason | bool = Reason("is not a regular file") if has_photo_name(path) else False
+    else:
+        verdict = (placeholder(path) or False) if hides else recognized(path, status, named=listed)
+    if isinstance(verdict, Reason):
+        return LeftOut(path, verdict.words, verdict.missing)
+    if not verdict and listed:
+        return LeftOut(path, "is on the list, and not a kind of photo that can be read", failed=True)
+    return path if verdict else ending(path)

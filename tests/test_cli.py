@@ -244,7 +244,10 @@ def test_what_is_passed_over_is_named_and_counted(photos: Path, tiny_model: Path
     (photos / "link").symlink_to(tmp_path)
     result = run(photos, "--out", tmp_path / "out", "--model", tiny_model)
     assert result.exit_code == 0
-    assert "left out: old.psd: .psd is a kind of picture that can't be read yet" in result.stderr
+    assert (
+        "left out: old.psd: is an image editor's own file, which can't be read; export it as TIFF or PNG"
+        in result.stderr
+    )
     assert "left out: link: is a link" in result.stderr
     assert "2 colorized, 2 left out" in result.stderr
 

@@ -29,6 +29,7 @@ from bwcolor.formats.jpeg import (
     segments,
 )
 from bwcolor.formats.known import Format, Header
+from bwcolor.formats.pnm import pnm_pixels
 
 Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
@@ -223,7 +224,11 @@ def _decode_pillow(source: bytes, header: Header) -> Decoded:
         return from_pixels(np.asarray(image.convert("RGB")))
 
 
+def _decode_pnm(source: bytes, header: Header) -> Decoded:
+    return from_pixels(pnm_pixels(source))
+
+
 DECODE: dict[Format, Callable[[bytes, Header], Decoded]] = {
     "jpeg": decode_jpeg, "png": _decode_png, "webp": _decode_pillow, "bmp": _decode_pillow, "gif": _decode_pillow,
-    "jp2": _decode_jp2, "avif": _decode_avif, "heic": _decode_heic,
+    "jp2": _decode_jp2, "avif": _decode_avif, "heic": _decode_heic, "pnm": _decode_pnm,
 }  # fmt: skip

@@ -13,18 +13,18 @@ from PIL import Image, UnidentifiedImageError
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats import jp2
-from bwcolor.formats.jpeg import read_frame
+from bwcolor.formats.jpeg import SOI, read_frame
 from bwcolor.formats.known import Format, Header
+from bwcolor.formats.pnm import header_of_pnm
+from bwcolor.formats.signatures import LOOK, format_in, unreadable_in
 from bwcolor.packages import install_line
 
 # The only decoders of Pillow's that see a user's file, and what we call the formats. MPO is a JPEG with more pictures
 # behind it, as some cameras write. TIFF is here for the few kinds that are left to libtiff.
 DECODERS: dict[str, Format] = {
-    "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "TIFF": "tiff", "WEBP": "webp", "BMP": "bmp", "GIF": "gif",
-    "JPEG2000": "jp2", "AVIF": "avif", "HEIF": "heic",
+    "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "TIFF": "tiff", "WEBP": "webp", "BMP": "bmp", "DIB": "bmp",
+    "GIF": "gif", "JPEG2000": "jp2", "AVIF": "avif", "HEIF": "heic", "PPM": "pnm",
 }  # fmt: skip
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF 6.0 and BigTIFF, both byte orders
-HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 MAX_PAGES = 10_000  # of a TIFF
 MAX_META = 1 << 26  # bytes of an AVIF's box of properties that are read
 OURS = str(Path(__file__).resolve().parents[1])
@@ -36,6 +36,7 @@ TIFF_NUMBERS = (
 # What Python raises where nobody thought of something.
 MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, ArithmeticError)
 EMPTY = "the file is empty"
+ZEROS = "holds zeros where a picture would begin, as after a broken copy or download; download or copy it again"
 UNKNOWN = "not a picture that can be read, or damaged"
 
 # Sizes are checked against options.max_pixels before anything is decoded.
@@ -58,16 +59,23 @@ def read_header(path: Path) -> Header:
 def header_of(file: BinaryIO) -> Header:
     """The same of an open file, at whatever position."""
     file.seek(0)
-    start = file.read(16)
+    start = file.read(LOOK)
     if not start:
         raise PhotoError(EMPTY)
-    if start[:2] == b"\xff\xd8":
+    if len(start) == LOOK and not any(start):
+        raise PhotoError(ZEROS)
+    if kind := unreadable_in(start):
+        raise PhotoError(str(kind))
+    format_ = format_in(start)
+    if start.startswith(SOI):
         file.seek(0)
         frame = read_frame(file)
         return Header("jpeg", frame.width, frame.height, frame.bits)
-    if start[:4] in TIFF_STARTS:
+    if format_ == "tiff":
         return _tiff_header(file)
-    if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS:
+    if start[:1] == b"P" and start[1:2] in b"123456":
+        return header_of_pnm(file)
+    if format_ == "heic":
         register_heic(file)
     file.seek(0)
     with Image.open(bounded(file), formats=pillow_formats()) as image:

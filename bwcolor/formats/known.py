@@ -5,11 +5,13 @@ from typing import Literal
 
 from bwcolor.errors import PhotoError
 
-Format = Literal["jpeg", "png", "tiff", "webp", "bmp", "gif", "jp2", "avif", "heic"]
+Format = Literal["jpeg", "png", "tiff", "webp", "bmp", "gif", "jp2", "avif", "heic", "pnm"]
 
+# The endings of photos. Files of other names are photos too when their first bytes say so: see recognize.py.
 EXTENSIONS = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".j2k", ".jpx", ".avif",
-    ".heic", ".heif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".tif", ".tiff", ".webp", ".bmp", ".dib", ".gif",
+    ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".jp2k", ".avif", ".heic", ".heif", ".hif",
+    ".pnm", ".pbm", ".pgm", ".ppm",
 })  # fmt: skip
 MAX_FILE_PIXELS = 15_000_000_000  # px of all pages of a file, by default: 1,000 pages of 15 megapixels
 DEEP_FORMATS: frozenset[Format] = frozenset({"png", "tiff"})  # that hold 16 bits

@@ -26,8 +26,8 @@ and fails when one of them exceeds its limits. Please change the words in `tests
 | WebP | WebP, lossless if the source is |
 | AVIF, 8 bit | AVIF |
 | BMP | BMP |
-| GIF; JPEG 2000 and HEIC with 8 bit | PNG |
-| JPEG 2000, AVIF and HEIC with more than 8 bit | TIFF, 16 bit |
+| GIF; JPEG 2000, HEIC and PNM (PBM, PGM, PPM) with 8 bit | PNG |
+| JPEG 2000, AVIF, HEIC and PNM with more than 8 bit | TIFF, 16 bit |
 
 HEIC needs the extra package pillow-heif. A TIFF page that is uncompressed or compressed with LZW or Zstandard stays so;
 others become deflate, which loses nothing either. A page that this would make larger, as LZW does with the noise of
@@ -36,7 +36,20 @@ most 16-bit scans, is written uncompressed.
 Refused, with the reason: animated WebP, PNG and AVIF; TIFFs with signed, 32-bit or floating-point values; and what the
 format that was asked for can't hold. That is more than 8 bit in JPEG, WebP, AVIF and BMP (`--depth 8` gives the further
 bits up), several pages in anything but TIFF, and more pixels a side than 16,383 in WebP or 65,500 in a JPEG that is
-encoded anew. Of a GIF the first picture is taken, and a note says so if there are more.
+encoded anew. Of a GIF or a PNM the first picture is taken, and a note says so if there are more.
+
+PNM files are read in all their kinds, with any maximum; only text ones (P2, P3) of more than 8 bits are refused. A
+JPEG's name may end in .jif or .mpo, a BMP's in .dib, a PNG's in .apng, a JPEG 2000's in .jpf, .jpc, .j2c or .jp2k.
+
+A file whose name has none of these endings is a photo if its first 64 bytes are those of one, and its output gets the
+ending that it lacks. Files are not looked into for that when they lie on a network disk, unless you name them, and
+never when their content is elsewhere: online-only files of OneDrive, iCloud and the like, or files without blocks on
+the disk. Photos that are online-only, placeholders such as `.a.jpg.icloud`, and unfinished downloads count as failed,
+with the reason; download them first.
+
+Named and left out, with what to do: camera raw files, which go by their names because most begin like a TIFF; files of
+image editors; documents and drawings; and pictures of rarer kinds, such as JPEG XL, TGA, and FITS. A zero-filled file
+under a photo's name is told from a damaged one.
 
 ## How brightness is kept
 

@@ -48,6 +48,7 @@ from matrix.photos import (
     coloured,
     deep_avif,
     deep_heic,
+    deep_pnm,
     heif,
     jpeg,
     of,
@@ -248,7 +249,18 @@ def others() -> tuple[Case, ...]:
         ("HEIC, RGBA, 8 bit", lambda: of(heif("RGBA", np.dstack([RGB8, ALPHA]), chroma=444), G8, ALPHA), PNG8),
         ("HEIC, gray, 10 bit", deep_heic, coarser(TIFF16)),
     ]
-    by_suffix = {".webp": webps, ".bmp": bmps, ".gif": gifs, ".jp2": jp2s, ".avif": avifs, ".heic": heics}
+    pnms: list[Kind] = [
+        ("PNM, 1 bit", lambda: of(saved(Image.fromarray(BLACK_WHITE), "PPM"), BLACK_WHITE), colourless(PNG8)),
+        ("PNM, gray, 8 bit", lambda: of(saved(gray(G8), "PPM"), G8), PNG8),
+        ("PNM, RGB, 8 bit", lambda: of(saved(rgb(G8), "PPM"), G8), PNG8),
+        ("PNM, gray, 10 bit",
+         lambda: Source(deep_pnm(5, G16 >> 6, 1023), ((G16 >> 6) / 1023,)), coarser(TIFF16)),
+        ("PNM, gray, 16 bit", lambda: of(deep_pnm(5, G16), G16), TIFF16),
+        ("PNM, RGB, 16 bit", lambda: of(deep_pnm(6, RGB16), G16), TIFF16),
+    ]  # fmt: skip
+    by_suffix = {
+        ".webp": webps, ".bmp": bmps, ".gif": gifs, ".jp2": jp2s, ".avif": avifs, ".heic": heics, ".pnm": pnms,
+    }  # fmt: skip
     return tuple(
         Case(name, suffix, make, expected) for suffix, kinds in by_suffix.items() for name, make, expected in kinds
     )

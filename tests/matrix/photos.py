@@ -185,6 +185,14 @@ def tiff_jpeg(colour: bool) -> Source:
     return as_shown(saved(rgb(G8) if colour else gray(G8), "TIFF", compression="jpeg", quality=90))
 
 
+# PNM
+
+
+def deep_pnm(kind: int, pixels: Pixels, top: int = 65535) -> bytes:
+    """A binary PGM (kind 5) or PPM (6) of 16-bit values, which Pillow can't write."""
+    return b"P%d\n# SANE\n%d %d\n%d\n" % (kind, WIDTH, HEIGHT, top) + pixels.astype(">u2").tobytes()
+
+
 # HEIC and AVIF
 
 

@@ -32,7 +32,7 @@ def photos(tmp_path: Path) -> Path:
     for name in (*PLAIN, *HIDDEN, ".DS_Store", "._a.jpg", "roll1/._01.jpg", ".bwcolor/x.jpg"):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(PICTURE)
+        path.write_bytes(b"no picture" if name == ".DS_Store" else PICTURE)
     return tmp_path / "photos"
 
 

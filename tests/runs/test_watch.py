@@ -174,7 +174,7 @@ def test_with_a_real_folder(hot: Hot) -> None:
     hot.find = find  # type: ignore[method-assign]
     happenings = [nothing, lambda: hot.put("sub/a.jpg"), lambda: hot.put("b.psd"), nothing,
                   lambda: hot.put("sub/a.jpg", b"more"), nothing]  # fmt: skip
-    reason = ".psd is a kind of picture that can't be read yet"
+    reason = "is an image editor's own file, which can't be read; export it as TIFF or PNG"
     assert hot.taken(*happenings) == [[], [], ["a.jpg", reason], [], [], ["a.jpg"]]
 
 

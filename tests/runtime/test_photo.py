@@ -28,7 +28,7 @@ from runtime.pictures import (
 
 from bwcolor.color import luma
 from bwcolor.errors import PhotoError
-from bwcolor.formats.header import read_header
+from bwcolor.formats.header import ZEROS, read_header
 from bwcolor.formats.jpeg import luma_coding
 from bwcolor.output import is_lossless_webp
 from bwcolor.photo import Photo, open_scan, read_photo, read_rgb
@@ -305,9 +305,12 @@ NO_PHOTO: dict[str, bytes] = {
 def test_what_is_no_photo_is_told_so(name: str, tmp_path: Path) -> None:
     with pytest.raises(PhotoError) as caught:
         read(tmp_path, NO_PHOTO[name])
-    assert str(caught.value) == (
-        "the file is empty" if name == "empty" else "not a picture that can be read, or damaged"
-    )
+    told = {
+        "empty": "the file is empty",
+        "postscript": "is a document or a drawing, which can't be read; export its pictures as TIFF or PNG",
+        "zeros": ZEROS,
+    }
+    assert str(caught.value) == told.get(name, "not a picture that can be read, or damaged")
     with pytest.raises(PhotoError):
         read_header(tmp_path / "photo")
 

@@ -25,7 +25,7 @@ from bwcolor.options import ColorizeOptions
 from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_picture
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, LeftAlone, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint, making
 from bwcolor.session import Model
 
@@ -79,11 +79,14 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
         watch.beat(waiting=True)
         with budget.hold(scan.header.pixels):
             watch.beat()
-            first, source = scan.photo(), input_of(scan)
-            described = read_metadata(scan)
+            source, described = input_of(scan), read_metadata(scan)
+            ours: LeftAlone | None = "made by bwcolor" if label_in(described) is not None else None
+            if ours and options.color_input == "skip":  # which is known without decoding
+                return _left_alone(job, scan, source, ours, options, watch)
+            first = scan.photo()
             own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first, described, watch)
             if len(own_colours) == scan.header.pages:
-                return _left_alone(job, scan, source, COLOUR if label_in(described) is None else OURS, options, watch)
+                return _left_alone(job, scan, source, ours or "in color", options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
             made: list[Prediction] = []
             pages = _pages(scan, first, described, source, own_colours, model, options, watch, made)
@@ -170,12 +173,12 @@ def _pages_in_colour(scan: Scan, first: Photo, described: Sequence[Metadata], wa
 
 
 def _left_alone(
-    job: Job, scan: Scan, source: Fingerprint, reason: str, options: ColorizeOptions, watch: Watch
+    job: Job, scan: Scan, source: Fingerprint, why: LeftAlone, options: ColorizeOptions, watch: Watch
 ) -> Outcome:
     """What becomes of a photo that is in colour already, under color_input skip and copy."""
     may_replace = options.overwrite or job.replace == job.copy
     if options.color_input == "skip":
-        return Outcome(job, "skipped", reason, unexpected=True, input=source)
+        return Outcome(job, "skipped", COLOUR if why == "in color" else OURS, input=source, left_alone=why)
     target = job.copy
     if target.exists() and target.samefile(job.source):
         raise PhotoError(f"in colour already; a copy as {target.name} would replace the photo itself")

@@ -178,7 +178,7 @@ def _carry_out(setup: "Setup", order: _Order) -> bool:
     from bwcolor.progress import RunView
     from bwcolor.runs.ledger import making
     from bwcolor.runs.records import on_stdout, opened_records, report_path
-    from bwcolor.runs.run import Run, opened_ledger, stoppable
+    from bwcolor.runs.run import Run, opened_ledger, removed_if_useless, stoppable
     from bwcolor.runs.supervise import Supervisor
     from bwcolor.runs.watch import arrivals, remembered
 
@@ -198,15 +198,17 @@ def _carry_out(setup: "Setup", order: _Order) -> bool:
             _print_plan(plan, making(ready, options), options, order.policy, order.ledger)
             return False
         run = Run(worker, ready, options, order.policy)
-        view = RunView(0, plan.root, order.loudness, STYLES[order.progress])
+        report = report_path(order.report, plan.folder)
+        view = RunView(0, plan.root, order.loudness, STYLES[order.progress], report)
         with (
+            removed_if_useless(plan.folder, view),
             opened_ledger(plan, order.ledger) as run.ledger,
-            opened_records(report_path(order.report, plan.folder)) as records,
+            opened_records(report) as records,
             run.told(plan, view, records, on_stdout(order.progress is ProgressStyle.JSON)),
         ):
             if order.watch:
                 view.say(f"Watching {', '.join(map(str, order.photos))} for photos. Press Ctrl-C to stop.")
-            run.carry_out(arrivals(find, worker.rest, view.warn) if order.watch else [plan])
+            run.carry_out(arrivals(find, worker.rest, view.warn) if order.watch else [plan], endless=order.watch)
     return view.failed
 
 
@@ -218,13 +220,19 @@ def _print_plan(
     from bwcolor.runs.estimate import needs
     from bwcolor.runs.run import foreseen
 
-    wanted = []
+    wanted: list[Job] = []
+    left = 0
     for job, verdict in foreseen(plan, making, policy, ledger):
+        if isinstance(verdict, Job) and policy.limit is not None and len(wanted) >= policy.limit:
+            left += 1
+            continue
         wanted += [verdict] if isinstance(verdict, Job) else []
         end = "" if isinstance(verdict, Job) else f" ({verdict.state}: {verdict.reason})"
         typer.echo(printable(f"{job.source} -> {job.target}{end}"))
-    for left in plan.left_out:
-        typer.echo(printable(f"{'failed' if left.failed else 'left out'}: {left.path}: {left.reason}"))
+    for other in plan.left_out:
+        typer.echo(printable(f"{'failed' if other.failed else 'left out'}: {other.path}: {other.reason}"))
+    if left:
+        typer.echo(f"{left:,} left for another run (--limit)")
     if plan.unwanted:
         typer.echo(f"{plan.unwanted} not chosen (--include, --exclude)")
     if plan.hidden:

@@ -78,7 +78,7 @@ def evaluate(
                 if isinstance(outcome, list):
                     found[path] = outcome
                 else:
-                    view.warn(f"failed: {path}: {outcome}")
+                    view.fail(path, str(outcome))
                 view.advance(path)
         results = [found[path] for path in paths if path in found]  # they ended in any order
         if not results:

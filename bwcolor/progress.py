@@ -18,6 +18,8 @@ PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
 DOUBTFUL = 10.0  # levels; twice as many of these photos are far off (bwcolor/models/README.md)
 MOST_DOUBTFUL = 10  # photos named at the end of a run
 NAME_WIDTH = 32  # columns of the bar's line for the name of a photo
+FAILURE_STYLE = "bold red"  # on terminals
+OTHER_WAYS = "--color-input recolor colorizes them anyway, copy copies them."
 
 
 Style = Literal["auto", "rich", "plain", "none"]  # rich: a bar; plain: lines; auto: a bar where there is a terminal
@@ -33,25 +35,32 @@ class _Stderr(Console):
 
 
 class RunView:
-    """Shows outcomes as they come. level: -1 only failures, 0 the usual, 1 every photo."""
+    """Shows outcomes as they come, and failures at the end, where nothing pushes them off the screen.
 
-    def __init__(self, total: int, root: Path, level: int, style: Style = "auto") -> None:
+    level: -1 only failures, 0 the usual, 1 every photo. report: the file that names each photo, if there is one.
+    """
+
+    def __init__(self, total: int, root: Path, level: int, style: Style = "auto", report: Path | None = None) -> None:
         self._console = _Stderr(stderr=True, highlight=False, soft_wrap=True)
         self._root = root
         self._level = level
         self._total = total
         self._style = style
-        self.left_out = self._done = 0
+        self._report_file = report
+        self.left_out = self.left_by_limit = self._done = 0
+        self._failures: list[str] = []  # that are still to be told
+        self._failed = 0
         self.failed = False  # whether any photo, or anything that may hold photos
         self._started = self._last_line = time.monotonic()
         self.report = Report()
         self._doubtful: list[tuple[float, str]] = []
         self._bar = Progress(
-            BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("left"), _Name(),
+            BarColumn(bar_width=24), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("left"),
+            _Failed(), _Name(),
             console=self._console, transient=True,
             disable=level < 0 or style in ("plain", "none") or (style == "auto" and not self._console.is_terminal),
         )  # fmt: skip
-        self._task = self._bar.add_task("photos", total=total, name="")
+        self._task = self._bar.add_task("photos", total=total, name="", failed=0)
 
     def __enter__(self) -> "RunView":
         self._bar.start()
@@ -59,6 +68,7 @@ class RunView:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        self.tell_failures()
 
     def say(self, *lines: str) -> None:
         """Lines of the usual kind."""
@@ -73,23 +83,44 @@ class RunView:
 
     def warn(self, text: str) -> None:
         """A line that even --quiet shows."""
+        self._print(text)
+
+    def _print(self, text: str, style: str = "") -> None:
         with contextlib.suppress(OSError):  # nobody reads stderr any more: the photos still count
-            self._console.print(Text(printable(text)))
+            self._console.print(Text(printable(text), style))
+
+    def fail(self, path: Path, reason: str) -> None:
+        """Keeps a line for something that failed; the bar counts it."""
+        self.failed = True
+        self._failures.append(f"failed: {_relative(path, self._root)}: {reason}")
+        self._failed += 1
+        self._bar.update(self._task, failed=self._failed)
+
+    def tell_failures(self) -> None:
+        """Shows what has failed and was not told yet, a line each."""
+        for line in self._failures:
+            self._print(line, FAILURE_STYLE)
+        self._failures.clear()
 
     def leave_out(self, left: LeftOut) -> None:
         """One line for something that the walk found and the run does not open."""
         self.left_out += not left.failed
         self.report.states["failed"] += left.failed
-        self.failed |= left.failed
-        self.warn(f"{'failed' if left.failed else 'left out'}: {_relative(left.path, self._root)}: {left.reason}")
+        if left.failed:
+            self.fail(left.path, left.reason)
+        else:
+            self.warn(f"left out: {_relative(left.path, self._root)}: {left.reason}")
+
+    def put_off(self, photos: int) -> None:
+        """Counts photos that the limit leaves for another run."""
+        self.left_by_limit += photos
 
     def show(self, outcome: Outcome) -> None:
-        """Counts a photo and moves the bar; one line for a failure."""
+        """Counts a photo and moves the bar."""
         self.report.add(outcome)
         name = _relative(outcome.job.source, self._root)
         if outcome.state == "failed":
-            self.failed = True
-            self.warn(f"failed: {name}: {outcome.reason}")
+            self.fail(outcome.job.source, outcome.reason)
         elif self._level > 0 or (outcome.unexpected and self._level == 0):
             detail = outcome.reason or f"{outcome.seconds:.2f} s{_doubt_in_words(outcome.doubt)}"
             notes = "".join(f"; {note}" for note in outcome.notes)
@@ -105,7 +136,7 @@ class RunView:
         now = time.monotonic()
         if self._bar.disable and self._style != "none" and now - self._last_line > PLAIN_INTERVAL:
             self._last_line = now
-            self.say(f"{self._done} of {self._total} photos")
+            self.say(f"{self._done} of {self._total} photos" + (f", {self._failed} failed" if self._failed else ""))
 
     def more(self, photos: int) -> None:
         """There are so many photos more than was known."""
@@ -113,19 +144,44 @@ class RunView:
         self._bar.update(self._task, total=self._total)
 
     def summarize(self, out: Path) -> None:
-        """The last lines: how many photos ended how, what was left out, how long it took."""
+        """The last lines before those of failures: how many photos ended how, what was left out, how long it took."""
         states = self.report.states
+        if self.report.only_ours:
+            self.say(f"{self._root}: {_made_by_us(states.total())}")
+            return
         seconds = time.monotonic() - self._started
         parts = [f"{states['done']} colorized"]
         parts += [f"{count} skipped ({reason})" for reason, count in self.report.skipped.items()]
         parts += [f"{states['failed']} failed"] if states["failed"] else []
         parts += [f"{self.left_out} left out"] if self.left_out else []
+        parts += [f"{self.left_by_limit:,} left for another run (--limit)"] if self.left_by_limit else []
         self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")
+        self._tell_left_alone()
         for note, count in self.report.notes.items():
             self.say(f"note: {count} of them: {note}")
         if self._doubtful:
             names = ", ".join(name for _, name in self._doubtful)
             self.say(f"Look at these first, where the network guessed most (others may be wrong too): {names}")
+
+    def _tell_left_alone(self) -> None:
+        """How many photos kept their own colors, and where to see which, unless they were shown."""
+        count = self.report.left_alone.total()
+        if not count:
+            return
+        left = (
+            "1 photo is in color already and was" if count == 1 else f"{count:,} photos are in color already and were"
+        )
+        which = "-v shows which" + (f", and so does {self._report_file}" if self._report_file else "")
+        shown = "" if self._level > 0 else f"{which}. "
+        self.say(f"{left} left alone. {shown}{OTHER_WAYS}")
+
+
+def _made_by_us(count: int) -> str:
+    which = "this photo was" if count == 1 else f"all {count:,} photos were"
+    return (
+        f"{which} made by bwcolor, so nothing was done. Name the original photos, or add --color-input recolor to"
+        " colorize these again."
+    )
 
 
 def _doubt_in_words(doubt: float | None) -> str:
@@ -146,6 +202,14 @@ class _Rate(ProgressColumn):
         if not task.speed:
             return Text("")
         return Text(f"{task.speed:.1f} photos/s" if task.speed >= 1 else f"{1 / task.speed:.1f} s/photo")
+
+
+class _Failed(ProgressColumn):
+    """How many photos have failed; their lines come at the end."""
+
+    def render(self, task: Task) -> Text:
+        failed = task.fields["failed"]
+        return Text(f"{failed:,} failed", FAILURE_STYLE) if failed else Text("")
 
 
 class _Name(ProgressColumn):

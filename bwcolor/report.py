@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from bwcolor.plan import Job
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, State
@@ -10,9 +11,11 @@ from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, State
 EXISTS = "a file of this name exists that no record knows; --overwrite replaces it"
 ADOPTED = "done already, as its label says"
 ADOPTED_STALE = "made with {}, as its label says; --overwrite replaces it"
-COLOUR = "in colour already; --color-input recolor colorizes them anew, copy copies them"
-OURS = "made by bwcolor already; --color-input recolor colorizes them anew, copy copies them"
+COLOUR = "in color already"
+OURS = "made by bwcolor already"
 COPIED = "in colour already: copied as they are"
+
+LeftAlone = Literal["in color", "made by bwcolor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Outcome:
     settings stay the same. adopted: whether an output without a record was taken over by its label. path: the
     file that was written or found. input, output: their fingerprints, as far as anybody looked. made_by: the model
     that coloured it and the settings, where one did. doubt: how unsure its colours are, see chroma.Prediction; of its
-    most doubtful page."""
+    most doubtful page. left_alone: why a skipped photo keeps the colors that it has; None of all others."""
 
     job: Job
     state: State
@@ -37,18 +40,28 @@ class Outcome:
     output: Fingerprint = NO_FILE
     made_by: Making | None = None
     doubt: float | None = None
+    left_alone: LeftAlone | None = None
 
 
 @dataclass(slots=True)
 class Report:
-    """Counts over a run: how many photos ended how, why they were skipped, and how often each note was made."""
+    """Counts over a run: how many photos ended how, why they were skipped or left alone, and how often each note was
+    made."""
 
     states: Counter[State] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    left_alone: Counter[LeftAlone] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome) -> None:
         self.states[outcome.state] += 1
         self.notes.update(outcome.notes)
         if outcome.state == "skipped":
             self.skipped[outcome.reason] += 1
+        if outcome.left_alone is not None:
+            self.left_alone[outcome.left_alone] += 1
+
+    @property
+    def only_ours(self) -> bool:
+        """Whether there were photos, and bwcolor had made each of them."""
+        return 0 < self.states.total() == self.left_alone["made by bwcolor"]

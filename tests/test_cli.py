@@ -269,10 +269,13 @@ def test_an_empty_argument_is_not_the_current_folder(photos: Path, monkeypatch: 
     assert not photos.with_name("photos_colored").exists()
 
 
-def test_photos_that_are_left_alone_are_named(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_photos_that_are_left_alone_are_counted(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((160, 120), 2).save(photos / "in_colour.png")
     result = run(photos, "--out", tmp_path / "out", "--model", tiny_model)
     assert result.exit_code == 0
-    assert "skipped: in_colour.png: in colour already; --color-input recolor" in result.stderr
+    assert "1 skipped (in color already)" in result.stderr
+    assert "1 photo is in color already and was left alone. -v shows which, and so does" in result.stderr
+    assert "in_colour.png" not in result.stderr
+    assert "skipped: in_colour.png" in run(photos, "--out", tmp_path / "v", "--model", tiny_model, "-v").stderr
     assert "in_colour.png" not in run(photos, "--out", tmp_path / "q", "--model", tiny_model, "-q").stderr

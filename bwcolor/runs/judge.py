@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bwcolor.options import ColorInput
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, OURS, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fingerprint
 
 DONE = "done already"
@@ -21,7 +21,7 @@ FAILED_BEFORE = "{} (so it was before; --retry-failed tries again)"
 class Policy:
     """What happens to photos that were dealt with before. overwrite: all are done, whatever lies in the output folder.
     redo_stale: those of another model or other settings too. retry_failed: and those that failed for good. color_input:
-    see ColorizeOptions. limit: photos to be worked on in this run, or None for all."""
+    see ColorizeOptions. limit: photos to be worked on in this run, see Quota; None for all."""
 
     overwrite: bool = False
     redo_stale: bool = False
@@ -89,7 +89,7 @@ def _of_done(job: Job, record: Record, making: Making, policy: Policy) -> Job | 
 def _of_skipped(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
     if policy.color_input != "skip":
         return job
-    return Outcome(job, "skipped", record.reason, unexpected=True, input=record.input)
+    return Outcome(job, "skipped", record.reason, input=record.input, left_alone="in color")
 
 
 def _of_failed(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
@@ -125,7 +125,7 @@ def _has_bytes_of(known: Fingerprint, path: Path) -> bool:
 def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
     """What the ledger is to keep of a photo's end; None for what teaches nothing."""
     job = outcome.job
-    if outcome.state == "skipped" and not outcome.adopted and outcome.reason not in (COLOUR, OURS):
+    if outcome.state == "skipped" and not outcome.adopted and outcome.left_alone is None:
         return None
     source, path, output = outcome.input, outcome.path or job.target, outcome.output
     before = ledger.find(job.target)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -23,6 +24,8 @@ from bwcolor.runs.judge import Policy, judged, recorded
 from bwcolor.runs.ledger import Ledger, Making, State, making
 from bwcolor.runs.messages import Ready
 from bwcolor.runs.places import held
+from bwcolor.runs.quota import Quota
+from bwcolor.runs.records import FILE as REPORT
 from bwcolor.runs.records import Records, left_out_record, now, photo_record
 from bwcolor.runs.supervise import Stopped, Supervisor
 from bwcolor.walk import OWN_FOLDER
@@ -31,7 +34,6 @@ LOCK = "lock"
 STATES: tuple[State, ...] = ("done", "skipped", "failed")
 THROUGH_LINK = "{} is a link, and nothing is written through links; remove it, or choose another --out"
 UNKNOWN = "a file of this name is there without a record; the run looks whether its label names this photo"
-LIMITED = "left for another run (--limit)"
 
 
 class Run:
@@ -56,19 +58,23 @@ class Run:
                 view.detail(*self._ready.lines)
                 if self.ledger and self.ledger.damaged:
                     view.warn(f"note: the ledger was damaged; it was put aside as {self.ledger.damaged}")
-                yield
-                code = int(view.failed)
-                view.summarize(plan.out)
-        except BaseException as error:
-            code = error.exit_code if isinstance(error, BwcolorError) else 130 if isinstance(error, Stopped) else 1
-            view.summarize(plan.out)
-            raise
+                try:
+                    yield
+                    code = int(view.failed)
+                except BaseException as error:
+                    code = _exit_code(error)
+                    raise
+                finally:
+                    view.summarize(plan.out)
         finally:
             with contextlib.suppress(*([FolderError] if code not in (0, 1) else [])):  # a full disk has been told
                 self._write(self._sums(plan, view, started, code))
 
-    def carry_out(self, plans: Iterable[Plan]) -> None:
-        """Does what the plans say. Raises what ends the run: FolderError, DeviceError, Stopped."""
+    def carry_out(self, plans: Iterable[Plan], endless: bool = False) -> None:
+        """Does what the plans say. Raises what ends the run: FolderError, DeviceError, Stopped.
+
+        endless: whether plans go on coming, so that failures can't wait for the end to be shown.
+        """
         assert self._view is not None
         said, hidden_told = 0, False
         for plan in plans:
@@ -85,23 +91,32 @@ class Run:
                 for trouble in self._worker.troubles[said:]:
                     self._view.warn(f"note: {trouble}")
                 said = len(self._worker.troubles)
+            if endless:
+                self._view.tell_failures()
 
     def _outcomes(self, plan: Plan) -> Iterator[Outcome]:
         """What becomes of each photo: first those that need no work, then the others as they end, in any order.
 
         Each end is in the ledger before it is told.
         """
+        assert self._view is not None
         wanted: list[Job] = []
         for _, verdict in verdicts(plan, self.ledger, self._making, self._policy):
             if isinstance(verdict, Job):
                 wanted.append(verdict)
             else:
                 yield verdict
+        quota = Quota(wanted, self._policy.limit)
+        self._view.more(quota.ready - len(wanted))
         if wanted:
-            self._foresee(wanted, plan)
-        for outcome in self._worker.colorize(wanted, lambda made: self._note(plan, made, intent=True)):
+            self._foresee(wanted[: quota.ready], plan)
+        for outcome in self._worker.colorize(quota, lambda made: self._note(plan, made, intent=True)):
             self._note(plan, outcome)
+            if outcome.state == "skipped":
+                quota.give_back()
+                self._view.more(min(1, quota.left))
             yield outcome
+        self._view.put_off(quota.left)
 
     def _foresee(self, wanted: list[Job], plan: Plan) -> None:
         """Says what is likely to come, and that the disk is too small."""
@@ -139,24 +154,23 @@ class Run:
             "input": str(plan.root), "output": str(plan.out), "model": self._making.label,
             "model_sha256": self._making.model, "device": list(self._ready.lines),
             "settings": self._options.of_outputs(), **{state: states[state] for state in STATES},
-            "left_out": view.left_out, "not_chosen": plan.unwanted,
+            "left_out": view.left_out, "left_by_limit": view.left_by_limit, "not_chosen": plan.unwanted,
             "hidden": plan.hidden.count, "troubles": self._worker.troubles,
         }  # fmt: skip
 
 
 def verdicts(plan: Plan, ledger: Ledger | None, making: Making, policy: Policy) -> Iterator[tuple[Job, Job | Outcome]]:
     """Each job of the plan with what is to be done, or why nothing is."""
-    wanted, link_above = 0, functools.cache(lambda folder: _link_above(folder, plan.out))
+    link_above = functools.cache(lambda folder: _link_above(folder, plan.out))
     for job in plan.jobs:
         if link := link_above(job.target.parent):
             yield job, Outcome(job, "failed", THROUGH_LINK.format(link))
             continue
-        verdict = judged(job, ledger, making, policy) if ledger else job
-        if isinstance(verdict, Job):
-            wanted += 1
-            if policy.limit is not None and wanted > policy.limit:
-                verdict = Outcome(job, "skipped", LIMITED)
-        yield job, verdict
+        yield job, judged(job, ledger, making, policy) if ledger else job
+
+
+def _exit_code(error: BaseException) -> int:
+    return error.exit_code if isinstance(error, BwcolorError) else 130 if isinstance(error, Stopped) else 1
 
 
 def _link_above(folder: Path, out: Path) -> Path | None:
@@ -197,6 +211,22 @@ def opened_ledger(plan: Plan, path: Path | None) -> Iterator[Ledger | None]:
             yield None
         else:
             yield stack.enter_context(Ledger.open(plan.folder or plan.out.parent, path))
+
+
+@contextlib.contextmanager
+def removed_if_useless(folder: Path | None, view: RunView) -> Iterator[None]:
+    """Removes the output folder, with ledger and report, if the run made it and met nothing but outputs of bwcolor.
+
+    folder: of outputs; None where there is none to remove. Enter it before anything is written.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()] if folder is not None else []
+    yield
+    if folder in made and view.report.only_ours and not folder.is_symlink():
+        shutil.rmtree(folder / OWN_FOLDER, ignore_errors=True)
+        with contextlib.suppress(OSError):  # such as one that holds a file of somebody else's by now
+            (folder / REPORT).unlink(missing_ok=True)
+            for one in made:
+                one.rmdir()
 
 
 @contextlib.contextmanager

@@ -164,6 +164,7 @@ class Supervisor:
     def colorize(self, jobs: Iterable[Job], intended: Callable[[Outcome], None]) -> Iterator[Outcome]:
         """What became of each job, as it ends, in any order. intended: called before an output gets its name.
 
+        jobs: asked again after each end, even if there were no more for the moment (see Quota).
         Raises what ends the whole run, and Stopped.
         """
         self._in_work = True

@@ -217,7 +217,8 @@ def test_case(case: Case, place: Place) -> None:
         assert isinstance(verdict, Outcome)
         assert verdict.reason == case.expected
         assert verdict.state == ("failed" if case.expected == BEFORE else "skipped")
-        assert verdict.unexpected == (case.expected in (EDITED, COLOUR, TAKEN_OVER)), "what needs a line of its own"
+        assert verdict.unexpected == (case.expected in (EDITED, TAKEN_OVER)), "what needs a line of its own"
+        assert verdict.left_alone == ("in color" if case.known.get("state") == "skipped" else None)
 
 
 def test_no_record_is_work_and_replaces_nothing(place: Place) -> None:
@@ -373,7 +374,9 @@ def test_what_is_kept_of_each_end(place: Place) -> None:
     assert copied is not None
     assert copied.making == UNMADE
     assert ended(place, state="skipped", reason=EXISTS, output=NO_FILE) is None
-    assert ended(place, state="skipped", reason="left for another run (--limit)") is None
+    left = ended(place, state="skipped", reason="whatever its words", left_alone="in color", output=NO_FILE)
+    assert left is not None
+    assert left.state == "skipped", "the next run need not look into it again"
 
 
 def test_a_failure_leaves_the_earlier_output_ours(place: Place) -> None:
@@ -381,7 +384,7 @@ def test_a_failure_leaves_the_earlier_output_ours(place: Place) -> None:
     copy.write_bytes(b"copy")
     for path in (place.output, copy):
         before = place.note(path=path, output=fingerprint(path, read=True))
-        for state in ({"state": "failed", "reason": "x"}, {"state": "skipped", "reason": COLOUR}):
+        for state in ({"state": "failed", "reason": "x"}, {"state": "skipped", "left_alone": "in color"}):
             known = ended(place, **state, path=None, output=NO_FILE, made_by=None)
             assert known is not None
             assert place.ledger.out / known.path == path

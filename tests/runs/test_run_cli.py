@@ -169,6 +169,41 @@ def test_a_limit_lets_the_next_run_go_on(photos: Path, out: Path, tiny_model: Pa
         assert len(outputs(out)) == done
 
 
+def test_a_limit_counts_photos_that_are_worked_on(photos: Path, out: Path, tiny_model: Path) -> None:
+    """Those in color need no work, and photos that are left for another run are a number, not a line each."""
+    colors = np.stack([scene(40, 60), scene(40, 60, 5), scene(40, 60, 6)], -1)
+    for number in range(4):
+        Image.fromarray(colors).save(photos / f"{number}.png")
+    (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:300])
+    arguments = (photos, "--out", out, "--model", tiny_model, "--limit", 2)
+    result = run(*arguments, "--progress", "json", "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    assert outputs(out).keys() == {"a.png", "b.jpg"}
+    assert "2 colorized, 4 skipped (in color already), 4 left for another run (--limit) in " in result.stderr
+    *lines, sums = (json.loads(line) for line in result.stdout.splitlines())
+    assert len(lines) == 6
+    assert [sums[name] for name in ("done", "skipped", "failed", "left_by_limit")] == [2, 4, 0, 4]
+    dry = run(*arguments, "--dry-run").stdout
+    assert "2 left for another run (--limit)" in dry
+    assert "10 photos, 2 to do; nothing was written" in dry
+    assert dry.count(" -> ") == 8
+    second = run(*arguments, "--jobs", 1)
+    assert second.exit_code == 1, "a photo that fails is worked on"
+    assert outputs(out).keys() == {"a.png", "b.jpg", "roll1/01.jpg"}
+    assert "1 colorized, 4 skipped (in color already), 2 skipped (done already), 1 failed, 2 left for" in second.stderr
+    for _ in range(2):
+        last = run(*arguments)
+    assert "left for another run" not in last.stderr
+    assert len(outputs(out)) == len(NAMES)
+
+
+def test_a_limit_holds_whatever_is_in_work_at_once(photos: Path, out: Path, tiny_model: Path) -> None:
+    for jobs in (1, 4):
+        folder = out / str(jobs)
+        run(photos, "--out", folder, "--model", tiny_model, "--limit", 3, "--jobs", jobs)
+        assert len(outputs(folder)) == 3
+
+
 def test_a_list_of_photos(photos: Path, out: Path, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"a.png\0roll2/01.jpg\0nowhere.jpg\0")
     result = run(photos, "--out", out, "--model", tiny_model, "--from-file", tmp_path / "list", "-0")

@@ -77,7 +77,7 @@ IN_COLOUR = {
 def test_colour_is_left_alone_by_default(name: str, tmp_path: Path) -> None:
     outcome, out = one(tmp_path, name, IN_COLOUR[name])
     assert outcome.state == "skipped"
-    assert outcome.reason == "in colour already; --color-input recolor colorizes them anew, copy copies them"
+    assert (outcome.reason, outcome.left_alone) == ("in color already", "in color")
     assert not out.exists()
 
 
@@ -89,7 +89,7 @@ def test_an_output_of_ours_is_called_so(name: str, tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     outcome, _ = one(tmp_path / "again", name, (out / name).read_bytes())
     assert outcome.state == "skipped"
-    assert outcome.reason.startswith("made by bwcolor already; ")
+    assert (outcome.reason, outcome.left_alone) == ("made by bwcolor already", "made by bwcolor")
 
 
 @pytest.mark.parametrize("form", [None, "png"])
@@ -254,7 +254,7 @@ def test_a_mixed_folder(mixed: Path, tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = command(mixed, "--out", out, "--model", tiny_model)
     assert result.exit_code == 0, result.stderr
-    assert "2 colorized, 2 skipped (in colour already;" in result.stderr
+    assert "2 colorized, 2 skipped (in color already)" in result.stderr
     assert outputs(out) == {"gray.jpg", "sub/sepia.png"}
     result = command(mixed, "--out", out, "--model", tiny_model, "--color-input", "copy")
     assert result.exit_code == 0, result.stderr
@@ -274,8 +274,46 @@ def test_a_folder_all_in_colour(tiny_model: Path, tmp_path: Path) -> None:
         (folder / f"{name[2:]}-{name}").write_bytes(content)
     result = command(folder, "--out", tmp_path / "out", "--model", tiny_model)
     assert result.exit_code == 0, result.stderr
-    assert f"0 colorized, {len(IN_COLOUR)} skipped (in colour already;" in result.stderr
+    assert f"0 colorized, {len(IN_COLOUR)} skipped (in color already)" in result.stderr
     assert outputs(tmp_path / "out") == set()
+    told = "7 photos are in color already and were left alone. -v shows which, and so does"
+    for again in (result, command(folder, "--out", tmp_path / "out", "--model", tiny_model)):
+        assert f"{told} {tmp_path / 'out' / 'bwcolor-report.jsonl'}. --color-input recolor" in again.stderr
+        assert "a.jpg" not in again.stderr, "one line for all of them"
+    shown = command(folder, "--out", tmp_path / "out", "--model", tiny_model, "-v", "--report", "none").stderr
+    assert shown.count("skipped: ") == len(IN_COLOUR)
+    assert "7 photos are in color already and were left alone. --color-input recolor" in shown
+
+
+@pytest.mark.parametrize("options", [[], ["--flat", "--progress", "json"], ["-q"]])
+def test_a_folder_of_our_own_outputs_is_left_as_it_is(
+    options: list[str], mixed: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "colored"
+    assert command(mixed, "--out", out, "--model", tiny_model).exit_code == 0
+    (out / ".bwcolor").rename(tmp_path / "ledger")
+    result = command(out, "--model", tiny_model, *options)
+    assert result.exit_code == 0, result.stderr
+    assert not (tmp_path / "colored_colored").exists()
+    assert outputs(out) == {"gray.jpg", "sub/sepia.png"}
+    told = [line for line in result.stderr.splitlines() if "made by bwcolor" in line]
+    expected = f"{out}: all 2 photos were made by bwcolor, so nothing was done. Name the original photos, or add"
+    assert [line[: len(expected)] for line in told] == ([] if options == ["-q"] else [expected])
+    assert "colorized" not in result.stderr
+    one = command(out / "gray.jpg", "--model", tiny_model, *options)
+    assert ("gray.jpg: this photo was made by bwcolor" in one.stderr) == (options != ["-q"])
+    assert outputs(out) == {"gray.jpg", "sub/sepia.png"}
+
+
+def test_a_folder_that_was_there_before_stays(mixed: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """And so does one with anything but our own outputs in it."""
+    command(mixed, "--out", tmp_path / "colored", "--model", tiny_model)
+    (tmp_path / "again").mkdir()
+    assert command(tmp_path / "colored", "--out", tmp_path / "again", "--model", tiny_model).exit_code == 0
+    assert (tmp_path / "again" / ".bwcolor" / "ledger.sqlite").is_file()
+    (tmp_path / "colored" / "broken.jpg").write_bytes(b"no photo")
+    assert command(tmp_path / "colored", "--model", tiny_model).exit_code == 1
+    assert (tmp_path / "colored_colored" / "bwcolor-report.jsonl").is_file()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

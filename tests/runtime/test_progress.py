@@ -13,6 +13,7 @@ from bwcolor.printable import printable
 from bwcolor.progress import RunView
 from bwcolor.report import Outcome
 from bwcolor.runs.ledger import State
+from bwcolor.walk import LeftOut
 
 ROOT = Path("/photos")
 NASTY = "bad[red]x[/]\x1b[31m\r\n\u202egpj.\udcff\u2028.jpg"
@@ -73,7 +74,7 @@ ENDS = (
 
 
 def test_the_summary_counts_every_end(capsys: pytest.CaptureFixture[str]) -> None:
-    failed, counts, *notes = shown(capsys, 0, *ENDS)
+    counts, *notes, failed = shown(capsys, 0, *ENDS)
     assert failed == "failed: sub/d.jpg: the file is empty"
     assert counts.startswith("2 colorized, 1 skipped (output exists; --overwrite replaces it), 1 failed in ")
     assert counts.endswith(" s. Output: /out")
@@ -86,12 +87,38 @@ def test_quiet_shows_failures_only(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_verbose_shows_every_photo(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, 1, *ENDS)
-    assert lines[:4] == [
+    assert [*lines[:3], lines[-1]] == [
         "done: a.jpg: 0.50 s; colour profile (GRAY) left out",
         "done: b.jpg: 0.50 s; colour profile (GRAY) left out; pages left out",
         "skipped: c.jpg: output exists; --overwrite replaces it",
         "failed: sub/d.jpg: the file is empty",
     ]
+
+
+def test_failures_come_last_and_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunView(3, ROOT, 0) as view:
+        view.leave_out(LeftOut(ROOT / "raw.dng", "can't be read yet"))
+        view.leave_out(LeftOut(ROOT / "huge.tif", "is too large", failed=True))
+        for one in (outcome("a.jpg", "failed", "damaged"), outcome("b.jpg", "done"), ENDS[2]):
+            view.show(one)
+        view.summarize(Path("/out"))
+    left_out, counts, *failed = capsys.readouterr().err.splitlines()
+    assert left_out == "left out: raw.dng: can't be read yet"
+    assert counts.startswith(
+        "1 colorized, 1 skipped (output exists; --overwrite replaces it), 2 failed, 1 left out in "
+    )
+    assert failed == ["failed: huge.tif: is too large", "failed: a.jpg: damaged"]
+    assert view.failed
+
+
+def test_failures_can_be_told_before_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """As a watched folder needs it, whose run has no end."""
+    with RunView(1, ROOT, 0) as view:
+        view.show(ENDS[3])
+        assert capsys.readouterr().err == ""
+        view.tell_failures()
+        assert capsys.readouterr().err == "failed: sub/d.jpg: the file is empty\n"
+    assert capsys.readouterr().err == ""
 
 
 def test_a_long_run_without_a_terminal_says_how_far_it_is(
@@ -100,6 +127,7 @@ def test_a_long_run_without_a_terminal_says_how_far_it_is(
     monkeypatch.setattr("bwcolor.progress.PLAIN_INTERVAL", -1.0)
     lines = shown(capsys, 0, *ENDS[:2])
     assert lines[:2] == ["1 of 2 photos", "2 of 2 photos"]
+    assert shown(capsys, 0, ENDS[3], ENDS[0])[:2] == ["1 of 2 photos, 1 failed", "2 of 2 photos, 1 failed"]
 
 
 def test_on_a_terminal_a_bar_names_the_photo_as_text(
@@ -108,10 +136,13 @@ def test_on_a_terminal_a_bar_names_the_photo_as_text(
     for name, value in (("FORCE_COLOR", "1"), ("TTY_COMPATIBLE", "1"), ("TERM", "xterm"), ("COLUMNS", "120")):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    with RunView(2, ROOT, 0) as view:
+    with RunView(3, ROOT, 0) as view:
+        view.show(outcome("b.jpg", "failed", "damaged"))
         view.show(outcome("[red]\u202ea.jpg", "done"))
     screen = capsys.readouterr().err
-    assert "1/2" in screen
+    assert "2/3" in screen
+    assert "1 failed" in screen
+    assert screen.rstrip().endswith("failed: b.jpg: damaged\x1b[0m"), "the bar is gone by then"
     assert "[red]\\u202ea.jpg" in screen
     assert "\u202e" not in screen
 

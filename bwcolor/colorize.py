@@ -30,6 +30,8 @@ from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint, makin
 from bwcolor.session import Model
 
 REMADE = "made anew, because the photo has changed since"
+TIME_LOST = "has another file time than its photo: the output's disk can't hold that"
+COARSEST_TIME = 2 * 10**9  # ns; FAT keeps times in steps of two seconds
 NO_CHROMA = np.zeros((0, 0, 2), np.float32)
 OTHER_SETTINGS = "other"  # of an output whose label names other settings than this run's
 
@@ -126,10 +128,12 @@ def _done(job: Job, scan: Scan, source: Fingerprint, path: Path, out: BinaryIO, 
 
 
 def _in_place(outcome: Outcome) -> Outcome:
-    """With the output's time as its disk keeps it."""
+    """With the output's time as its disk keeps it, and a note where that is not the photo's."""
     assert outcome.path is not None
     there = fingerprint(outcome.path)
-    return replace(outcome, output=replace(there, sha256=outcome.output.sha256))
+    kept = abs(there.mtime_ns - outcome.output.mtime_ns) <= COARSEST_TIME
+    notes = outcome.notes if kept else (*outcome.notes, TIME_LOST)
+    return replace(outcome, output=replace(there, sha256=outcome.output.sha256), notes=notes)
 
 
 def input_of(scan: Scan) -> Fingerprint:

@@ -34,7 +34,8 @@ def committed(
     """A new file to write and to read, which becomes `target` when the block ends well, and vanishes otherwise.
 
     Written to a temporary sibling, flushed to disk, then linked to its name. With `overwrite` it
-    replaces what is there. times: of last access and change in nanoseconds, for the file to have. mode: the
+    replaces what is there. times: of last access and change in nanoseconds, for the file to have as far as its disk
+    can hold them. mode: the
     original's permission bits, which nobody gets more of; the owner may always read and write. Raises PassingError
     when the name is taken or what has it can't be replaced, FolderError when the folder can't be written or the disk is
     full. An OSError of the block counts as one of writing: what reads files there must raise PhotoError.
@@ -50,7 +51,10 @@ def committed(
                 out.flush()
                 os.fsync(out.fileno())
             if times is not None:
-                os.utime(part, ns=times)
+                with contextlib.suppress(
+                    OSError, OverflowError
+                ):  # the disk can't hold them; who cares looks at the file
+                    os.utime(part, ns=times)
             _put_in_place(part, target, overwrite)
         sync_folder(target.parent)
     except FileExistsError as error:

@@ -149,11 +149,17 @@ def _merged(checks: list[Check]) -> Check:
 
 def _check_times(made: Scan, original: Scan) -> Check:
     """Of the last change, to the second: some disks keep no more."""
-    ours, theirs = (
-        datetime.datetime.fromtimestamp(scan.times[1] // 10**9).isoformat(" ", "seconds") for scan in (made, original)
-    )
+    ours, theirs = (_date(scan.times[1] // 10**9) for scan in (made, original))
     kept = abs(made.times[1] - original.times[1]) < 2 * 10**9
     return Check("file time", None, "the original's" if kept else f"{ours}, the original's is {theirs}")
+
+
+def _date(seconds: int) -> str:
+    """Shows a file's time, in seconds since 1970; disks hold times that no calendar has."""
+    try:
+        return datetime.datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+    except (ValueError, OverflowError, OSError):  # beyond the years 1 and 9999; on Windows before 1970
+        return f"{seconds:,} seconds since 1970"
 
 
 def _check_label(made: Scan, ours: list[Metadata], original: Scan | None, wanted: bool) -> Check:

@@ -138,5 +138,5 @@ def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
     return Record(
         job.target, path, job.name, root_of(job), source, output, made_by,
         "done" if outcome.adopted else outcome.state, reason, outcome.lasting, outcome.seconds,
-        doubt=outcome.doubt,
+        doubt=outcome.doubt, notes=outcome.notes, pixels=job.pixels,
     )  # fmt: skip

@@ -1,15 +1,13 @@
 """What is done already, and from which input, with which model and settings: a small database in the output folder."""
 
 import hashlib
-import itertools
+import json
 import os
-import shutil
 import sqlite3
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -18,17 +16,21 @@ from typing import Literal, Protocol, Self
 from bwcolor import __version__
 from bwcolor.errors import BusyError, FolderError
 from bwcolor.options import ColorizeOptions
-from bwcolor.runs.places import on_network
+from bwcolor.runs.ledger_file import (
+    COLUMNS,
+    FILE,
+    Cell,
+    begins_as_ours,
+    cells_of,
+    connect,
+    in_memory,
+    is_damage,
+    put_aside,
+)
 from bwcolor.walk import OWN_FOLDER
 
-FILE = "ledger.sqlite"
-APPLICATION = 0x62776331  # SQLite's application_id, "bwc1"
-SCHEMA = 2  # SQLite's user_version
-WITHOUT_DOUBT = 1  # the same of ledgers that lack the last column
-MAGIC, ID_AT = b"SQLite format 3\0", 68  # how SQLite's files begin, and where they have application_id
-JOURNALS = ("-wal", "-journal")  # endings of the files beside it that hold what it lacks yet
-WAIT = 10.0  # seconds for another reader of the file
 NOT_OURS = "is not a ledger of bwcolor"
+HUGE = 2**63  # what SQLite's whole numbers stay below
 ELSEWHERE = "Move it away, or choose another file with --ledger."
 
 State = Literal["done", "skipped", "failed"]
@@ -80,7 +82,8 @@ class Record:
     """A photo's end. target: the planned output, by its path below the output folder, which is the key. path: what
     was really written (a copy may be called otherwise). source: the photo's path below the input folder; root: that
     folder. input, output: fingerprints; sizes are -1 where there is none. lasting: of a failure that trying again won't
-    mend. doubt: how unsure its colours are, see report.Outcome."""
+    mend. doubt: how unsure its colours are, see report.Outcome. notes: what its output lacks. pixels: of its photo, see
+    plan.Job; 0 where nobody knows."""
 
     target: Path
     path: Path
@@ -96,15 +99,11 @@ class Record:
     at: float = 0.0  # seconds since 1970
     version: str = __version__
     doubt: float | None = None
+    notes: tuple[str, ...] = ()
+    pixels: int = 0
 
 
 NO_FILE = Fingerprint(-1, 0)
-COLUMNS = (
-    "target BLOB PRIMARY KEY", "path BLOB", "source BLOB", "root BLOB", "input_size INTEGER", "input_mtime_ns INTEGER",
-    "input_sha256 TEXT", "output_size INTEGER", "output_mtime_ns INTEGER", "output_sha256 TEXT", "model TEXT",
-    "label TEXT", "settings TEXT", "state TEXT", "reason TEXT", "lasting INTEGER", "seconds REAL", "at REAL",
-    "version TEXT", "doubt REAL",
-)  # fmt: skip
 PLACES = ", ".join("?" * len(COLUMNS))
 
 
@@ -141,14 +140,14 @@ class Ledger:
             if path.exists() and not path.is_file():
                 raise FolderError(f"{path}: is no file. {ELSEWHERE}")
             try:
-                database = _connected(path)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
+                database = connect(path)
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                if not is_damage(error):
                     raise
-                if chosen and not _begins_as_ours(path):
+                if chosen and not begins_as_ours(path):
                     raise FolderError(f"{path}: {NOT_OURS}. {ELSEWHERE}") from error
-                damaged = _put_aside(path)
-                database = _connected(path)
+                damaged = put_aside(path)
+                database = connect(path)
         ledger = cls(database, out, path)
         ledger.damaged = damaged
         try:
@@ -166,8 +165,8 @@ class Ledger:
         if not path.is_file():
             return None
         try:
-            return cls(_in_memory(path), out, path)
-        except (sqlite3.Error, OSError, FolderError):
+            return cls(in_memory(path), out, path)
+        except (sqlite3.Error, UnicodeDecodeError, OSError, FolderError):
             return None
 
     def __enter__(self) -> Self:
@@ -221,7 +220,8 @@ class Ledger:
         places = (os.fsencode(path.as_posix()) for path in (record.source, record.root))
         names = (self._name(record.target), self._name(record.path), *places)
         end = (record.state, record.reason, record.lasting, record.seconds, record.at or time.time(), record.version)
-        return (*names, *files, *end, record.doubt)
+        story = (record.doubt, json.dumps(record.notes), record.pixels)
+        return (*names, *map(_storable, (*files, *end, *story)))
 
 
 def fingerprint(path: Path, read: bool = False) -> Fingerprint:
@@ -237,110 +237,26 @@ def fingerprint(path: Path, read: bool = False) -> Fingerprint:
         return NO_FILE
 
 
-def _record(row: tuple[object, ...]) -> Record:
-    cells = dict(zip((column.split()[0] for column in COLUMNS), row, strict=True))
-    path = {name: Path(os.fsdecode(cells.pop(name))) for name in ("target", "path", "source", "root")}  # type: ignore[arg-type]
-    files = {
-        kind: Fingerprint(*(cells.pop(f"{kind}_{part.name}") for part in fields(Fingerprint)))  # type: ignore[arg-type]
-        for kind in ("input", "output")
-    }
-    making = Making(*(str(cells.pop(part.name)) for part in fields(Making)))
+def _record(row: tuple[Cell, ...]) -> Record:
+    cells = cells_of(row)
+    for name in ("target", "path", "source", "root"):
+        cells[name] = Path(os.fsdecode(cells[name]))
+    for kind in ("input", "output"):
+        size, time_, sha256 = (cells.pop(f"{kind}_{part.name}") for part in fields(Fingerprint))
+        cells[kind] = Fingerprint(int(size), int(time_), sha256)
+    cells["making"] = Making(*(cells.pop(part.name) for part in fields(Making)))
     cells["lasting"] = bool(cells["lasting"])
-    return Record(**path, **files, making=making, **cells)  # type: ignore[arg-type]
+    cells["notes"] = tuple(json.loads(cells["notes"] or "[]"))
+    cells["pixels"] = int(cells["pixels"] or 0)
+    return Record(**cells)
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-    try:
-        (tables,), (application,) = (
-            database.execute(words).fetchone()
-            for words in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id")
-        )
-        if not tables and not application:
-            _make_tables(database)
-        _check(database, path)  # before anything is changed in what may be another program's
-        _upgrade(database)
-        # A write-ahead log needs memory that processes share, which network disks don't have.
-        journal = "DELETE" if on_network(path.parent) else "WAL"
-        database.execute(f"PRAGMA journal_mode = {journal}")
-        # With the log, power loss may cost the last records, never the file; their outputs are known by their labels.
-        database.execute(f"PRAGMA synchronous = {'NORMAL' if journal == 'WAL' else 'FULL'}")
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _make_tables(database: sqlite3.Connection) -> None:
-    columns = ", ".join(COLUMNS)
-    with database:
-        database.execute("BEGIN IMMEDIATE")
-        for table in ("photos", "intents"):
-            database.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}) WITHOUT ROWID")
-        database.execute(f"PRAGMA application_id = {APPLICATION}")
-        database.execute(f"PRAGMA user_version = {SCHEMA}")
-
-
-def _upgrade(database: sqlite3.Connection) -> None:
-    """Gives a ledger of an earlier version what it lacks."""
-    if database.execute("PRAGMA user_version").fetchone() != (WITHOUT_DOUBT,):
-        return
-    with database:
-        database.execute("BEGIN IMMEDIATE")
-        for table in ("photos", "intents"):
-            database.execute(f"ALTER TABLE {table} ADD COLUMN {COLUMNS[-1]}")
-        database.execute(f"PRAGMA user_version = {SCHEMA}")
-
-
-def _check(database: sqlite3.Connection, path: Path) -> None:
-    """Raises FolderError for another program's database or a newer one, sqlite3.DatabaseError for a damaged one."""
-    (application,), (version,) = (
-        database.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-    )
-    if application != APPLICATION:
-        raise FolderError(f"{path}: {NOT_OURS}. {ELSEWHERE}")
-    if version not in (WITHOUT_DOUBT, SCHEMA):
-        raise FolderError(
-            f"{path}: was written by another version of bwcolor. Update bwcolor, or choose another --out."
-        )
-    (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise sqlite3.DatabaseError(found)
-
-
-def _begins_as_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        start = file.read(ID_AT + 4)
-    return start.startswith(MAGIC) and start[ID_AT:] == APPLICATION.to_bytes(4, "big")
-
-
-def _in_memory(path: Path) -> sqlite3.Connection:
-    """A copy of the database, with what its log holds: SQLite itself would write beside a file that it reads."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, FILE)
-        for ending in ("", *JOURNALS):
-            beside = path.with_name(path.name + ending)
-            if beside.is_file():
-                shutil.copyfile(beside, copy.with_name(copy.name + ending))
-        with closing(sqlite3.connect(copy)) as database:
-            _check(database, path)
-            database.execute("PRAGMA journal_mode = DELETE")  # what memory can have
-            memory = sqlite3.connect(":memory:", isolation_level=None)
-            database.backup(memory)
-        _upgrade(memory)
-    return memory
-
-
-def _put_aside(path: Path) -> Path:
-    """Gives a damaged ledger, and what belongs to it, another name."""
-    name = f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    names = (path.with_name(name + (f"-{number}" if number else "")) for number in itertools.count())
-    aside = next(path for path in names if not os.path.lexists(path))
-    for ending in ("", *JOURNALS):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + ending).rename(aside.with_name(aside.name + ending))
-    path.with_name(path.name + "-shm").unlink(missing_ok=True)
-    return aside
+def _storable(value: object) -> object:
+    """A value as SQLite can hold it: it takes neither numbers of more than 64 bits nor half a surrogate pair, which
+    stands for a byte of a file's name that is not UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return str(value).encode() if isinstance(value, int) and not -HUGE <= value < HUGE else value
 
 
 @contextmanager
@@ -348,7 +264,12 @@ def _told(path: Path) -> Iterator[None]:
     """Turns what SQLite and the disk say into a sentence."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
+        if is_damage(error):
+            raise FolderError(
+                f"{path}: the ledger was damaged during the run. Run the same command again: it is then put aside and"
+                " begun again, and what is done is skipped."
+            ) from error
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
             raise BusyError(f"{path}: another process holds the ledger. Wait for it, or stop it.") from error
         words = error.strerror if isinstance(error, OSError) else str(error)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import shutil
 import sqlite3
 import statistics
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bwcolor.errors import BusyError, FolderError
-from bwcolor.runs import ledger as module
+from bwcolor.runs import ledger_file as module
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fingerprint
 from bwcolor.runs.places import kind_of_disk
 
@@ -54,7 +55,7 @@ NAMES = (
     .filter(lambda name: name not in (".", ".."))
 )
 PRINTS = st.builds(
-    Fingerprint, st.integers(-1, 2**62), st.integers(-(2**62), 2**62), st.text("0123456789abcdef", max_size=64)
+    Fingerprint, st.integers(-1, 2**62), st.integers(-(2**80), 2**80), st.text("0123456789abcdef", max_size=64)
 )
 TEXTS = st.text(max_size=30).map(lambda text: text.encode("utf-8", "replace").decode())
 RECORDS = st.builds(
@@ -63,7 +64,8 @@ RECORDS = st.builds(
     root=NAMES.map(lambda name: Path("/", name)), input=PRINTS, output=PRINTS,
     making=st.builds(Making, TEXTS, TEXTS, TEXTS), state=st.sampled_from(["done", "skipped", "failed"]), reason=TEXTS,
     lasting=st.booleans(), seconds=st.floats(0, 1e6), at=st.floats(1, 1e10), version=TEXTS,
-    doubt=st.none() | st.floats(0, 400),
+    doubt=st.none() | st.floats(0, 400), notes=st.lists(st.text(st.characters(exclude_categories=[]))).map(tuple),
+    pixels=st.integers(0, 2**80),
 )  # fmt: skip
 
 
@@ -79,6 +81,17 @@ def test_every_field_comes_back(shared: Ledger, known: Record) -> None:
     shared.write(known)
     assert shared.find(known.target) == known
     assert shared.find(shared.out / known.target) == known, "absolute or below the folder, it is the same"
+
+
+@pytest.mark.parametrize("reason", ["can't be read: \udcff.jpg", "a\0b", "\ud800\U0001f600"])
+def test_words_that_are_no_text_are_kept_readable(reason: str, tmp_path: Path) -> None:
+    """A file's name may be any bytes, and stands in sentences."""
+    with Ledger.open(tmp_path) as ledger:
+        ledger.write(replace(record(tmp_path), state="failed", reason=reason, making=Making("", reason, reason)))
+    with Ledger.open(tmp_path) as ledger:
+        found = ledger.find(Path("a.jpg"))
+    assert found is not None
+    assert found.reason == found.making.label == reason.encode("utf-8", "backslashreplace").decode()
 
 
 def test_records_outlive_the_process_that_wrote_them(tmp_path: Path) -> None:
@@ -304,6 +317,80 @@ def test_a_damaged_ledger_is_put_aside_and_begun_anew(damage: Callable[[bytes], 
     assert [path.read_bytes() for path in aside] == [content, content], "nothing is thrown away"
 
 
+def cell(name: str, value: str) -> list[str]:
+    """Puts a value into a column of both tables, as SQL has it."""
+    return [f"UPDATE {table} SET {name} = {value}" for table in ("photos", "intents")]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        *(cell(name, "CAST(x'ff' AS TEXT)") for name in ("reason", "label", "state", "input_sha256", "notes")),
+        *(cell(name, "NULL") for name in ("path", "root", "output_size", "state", "settings", "at", "lasting")),
+        *(cell(name, "'text'") for name in ("path", "input_mtime_ns", "seconds", "pixels", "doubt", "notes")),
+        cell("path", "x''"), cell("path", "x'610062'"), cell("state", "'dont'"), cell("lasting", "7"),
+        cell("notes", "'[1]'"), cell("notes", "'{}'"), cell("notes", "'[\"a'"), cell("at", "-1"), cell("at", "1e300"),
+        cell("seconds", "9e999"), cell("output_mtime_ns", "x'2d'"), cell("input_sha256", "'xyz'"),
+        ["DROP TABLE intents"], ["ALTER TABLE photos DROP COLUMN settings"], ["ALTER TABLE photos ADD COLUMN more"],
+        ["ALTER TABLE intents RENAME COLUMN label TO labe1"], ["ALTER TABLE photos RENAME TO photns"],
+        ["PRAGMA application_id = 7"], ["PRAGMA user_version = 0"], ["PRAGMA user_version = -3"],
+        ["DROP TABLE photos", "CREATE VIEW photos AS SELECT * FROM intents"],
+    ],
+    ids=lambda statements: statements[-1],
+)  # fmt: skip
+def test_a_ledger_with_a_bad_cell_or_table_is_put_aside(statements: list[str], tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.write(record(tmp_path))
+        ledger.intend(record(tmp_path, "b.jpg"))
+        for statement in statements:
+            ledger._database.execute(statement)
+    assert Ledger.peek(tmp_path) is None
+    with Ledger.open(tmp_path) as ledger:
+        assert ledger.damaged is not None
+        assert list(ledger.records()) == []
+        ledger.write(record(tmp_path))
+
+
+def test_no_flipped_bit_keeps_a_ledger_from_being_opened(tmp_path: Path) -> None:
+    """Whichever it is: the ledger is read, or put aside. A newer version's number is no damage that could be told."""
+    with Ledger.open(tmp_path) as ledger:
+        for number in range(6):
+            ledger.write(replace(record(tmp_path, f"{number}.jpg"), reason="a reason", notes=("a note",)))
+        ledger.intend(record(tmp_path, "7.jpg"))
+    content, chance = ledger.path.read_bytes(), random.Random(7)
+    header = [bit for bit in range(8 * 100) if bit // 8 not in range(60, 64)]  # user_version
+    aside = 0
+    for bit in (*chance.sample(header, 100), *chance.sample(range(8 * 100, 8 * len(content)), 100)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        ledger.path.write_bytes(flipped)
+        peeked = Ledger.peek(tmp_path)
+        if peeked is not None:
+            with peeked:
+                list(peeked.records())
+        with Ledger.open(tmp_path) as opened:
+            list(opened.records())
+            opened.write(record(tmp_path))
+            if opened.damaged is not None:
+                aside += 1
+                opened.damaged.unlink()
+    assert aside > 20
+
+
+def test_damage_that_comes_during_a_run_is_called_so(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path) as ledger:
+        ledger.write(record(tmp_path))
+        for statement in cell("reason", "CAST(x'ff' AS TEXT)"):
+            ledger._database.execute(statement)
+        with pytest.raises(FolderError, match=r"ledger was damaged during the run\. Run the same command again"):
+            ledger.find(Path("a.jpg"))
+        with pytest.raises(FolderError, match="damaged"):
+            list(ledger.records())
+        ledger._database.execute("DROP TABLE photos")
+        with pytest.raises(FolderError, match="damaged"):
+            ledger.write(record(tmp_path))
+
+
 def test_an_empty_file_becomes_a_ledger(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with Ledger.open(tmp_path, tmp_path / "mine") as ledger:
@@ -343,28 +430,35 @@ def test_a_damaged_ledger_that_the_user_named_is_put_aside_like_any_other(tmp_pa
         assert ledger.damaged is not None
 
 
-def test_a_ledger_without_doubts_gets_room_for_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "lacks"), [(1, ("doubt", "notes", "pixels")), (2, ("notes", "pixels"))])
+def test_a_ledger_of_an_earlier_version_gets_the_columns_that_it_lacks(
+    version: int, lacks: tuple[str, ...], tmp_path: Path
+) -> None:
+    story = replace(record(tmp_path), doubt=7.5, notes=("a", "b"), pixels=12)
     with Ledger.open(tmp_path) as ledger:
-        ledger.write(replace(record(tmp_path), doubt=7.5))
+        ledger.write(story)
         for table in ("photos", "intents"):
-            ledger._database.execute(f"ALTER TABLE {table} DROP COLUMN doubt")
-        ledger._database.execute("PRAGMA user_version = 1")
-    old = below(record(tmp_path), tmp_path)
+            for name in lacks:
+                ledger._database.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
+        ledger._database.execute(f"PRAGMA user_version = {version}")
+    old = below(replace(record(tmp_path), doubt=None if "doubt" in lacks else 7.5), tmp_path)
     with Ledger.peek(tmp_path) or pytest.fail("none is there") as ledger:
         assert ledger.find(tmp_path / "a.jpg") == old
+    new = below(replace(story, target=tmp_path / "b.jpg"), tmp_path)
     with Ledger.open(tmp_path) as ledger:
+        assert ledger.damaged is None
         assert list(ledger.records()) == [old]
-        ledger.write(replace(record(tmp_path, "b.jpg"), doubt=2.5))
+        ledger.write(new)
     with Ledger.open(tmp_path) as ledger:
-        assert [known.doubt for known in ledger.records()] == [None, 2.5]
+        assert list(ledger.records()) == [old, new]
 
 
-@pytest.mark.parametrize("version", [0, 3, 99])
-def test_a_ledger_of_another_schema_is_refused(version: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [4, 99])
+def test_a_newer_ledger_is_refused(version: int, tmp_path: Path) -> None:
     with Ledger.open(tmp_path) as ledger:
         ledger.write(record(tmp_path))
         ledger._database.execute(f"PRAGMA user_version = {version}")
-    with pytest.raises(FolderError, match=r"was written by another version of bwcolor\. Update bwcolor"):
+    with pytest.raises(FolderError, match=r"was written by a newer version of bwcolor\. Update bwcolor"):
         Ledger.open(tmp_path)
     assert Ledger.peek(tmp_path) is None
 

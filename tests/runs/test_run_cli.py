@@ -1,5 +1,6 @@
 """Runs over folders through the command line: what is done again and what is not, choices, names, reports."""
 
+import contextlib
 import csv
 import json
 import os
@@ -96,6 +97,40 @@ def test_changed_photos_are_made_anew_and_touched_ones_are_not(photos: Path, out
     assert "1 colorized, 4 skipped (done already)" in result.stderr
     after = outputs(out)
     assert {name for name in NAMES if after[name] != before[name]} == {"a.png"}
+
+
+# Seconds since 1970: NTFS's zero, the ends of SQLite's and of ext4's range, and a year that no calendar has.
+ODD_TIMES = (-11_644_473_600, -9_300_000_000, -1, 0, 9_300_000_000, 15_032_385_535, 2**40, 2**55)
+
+
+def test_files_of_any_date_are_done_once(photos: Path, out: Path, tiny_model: Path) -> None:
+    for number, seconds in enumerate(ODD_TIMES):
+        path = photos / f"odd{number}.png"
+        shutil.copy(photos / "a.png", path)
+        with contextlib.suppress(OSError, OverflowError):  # no time that a disk could hold here
+            os.utime(path, ns=(seconds * 10**9 + 5, seconds * 10**9 + 5))
+    first = run(photos, "--out", out, "--model", tiny_model)
+    assert first.exit_code == 0, first.stderr
+    assert f"{len(NAMES) + len(ODD_TIMES)} colorized" in first.stderr
+    for path in photos.glob("odd*.png"):
+        assert (out / path.name).stat().st_mtime_ns == path.stat().st_mtime_ns, path
+    again = run(photos, "--out", out, "--model", tiny_model)
+    assert f"0 colorized, {len(NAMES) + len(ODD_TIMES)} skipped (done already)" in again.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take only names that are text")
+def test_names_of_any_bytes_may_stand_in_sentences(photos: Path, out: Path, tiny_model: Path) -> None:
+    name = os.fsdecode(b"\xff\n\xed\xa0\x80.png")
+    (photos / name).write_bytes(saved(gray(scene(40, 60)), "PNG"))
+    run(photos, "--out", out, "--model", tiny_model)
+    shutil.move(photos, photos.with_name(os.fsdecode(b"moved\xfe")))
+    moved = photos.with_name(os.fsdecode(b"moved\xfe"))
+    (moved / name).write_bytes(saved(gray(scene(50, 60)), "PNG"))
+    for _ in range(2):
+        ended = run(moved, "--out", out, "--model", tiny_model)
+        assert ended.exit_code == 1
+        assert "was made from another photo" in ended.stderr
+        assert "5 skipped (done already)" in ended.stderr
 
 
 def test_other_settings_wait_for_redo_and_edits_for_overwrite(photos: Path, out: Path, tiny_model: Path) -> None:

@@ -32,6 +32,19 @@ def test_commit_never_clobbers_unless_told_to(tmp_path: Path) -> None:
     assert files_in(tmp_path) == {"photo.png": b"new"}
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EINVAL, "Invalid argument"), OverflowError("out of range")])
+def test_a_disk_that_can_not_hold_the_time_gets_the_file(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "utime", refuse)
+    with committed(tmp_path / "photo.png", False, (1, 1)) as out:
+        out.write(b"content")
+    assert files_in(tmp_path) == {"photo.png": b"content"}
+
+
 def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

@@ -16,6 +16,7 @@ from runtime.pictures import FakeModel, flat, scene
 
 from bwcolor.budget import PixelBudget
 from bwcolor.color import Array, rgb_to_chroma
+from bwcolor.colorize import TIME_LOST
 from bwcolor.errors import FolderError, ModelError
 from bwcolor.options import ColorizeOptions
 from bwcolor.pipeline import in_threads, run
@@ -92,6 +93,19 @@ def test_inputs_are_never_touched(photos: Path, tmp_path: Path) -> None:
     colorize(photos, tmp_path / "out")
     colorize(photos, tmp_path / "out", ColorizeOptions(overwrite=True))
     assert files_in(photos) == before
+
+
+def test_a_file_time_that_the_disk_can_not_hold_is_told(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in photos.rglob("*.*"):
+        os.utime(path, (10**9, 10**9))
+    assert not any(TIME_LOST in outcome.notes for outcome in colorize(photos, tmp_path / "out"))
+    monkeypatch.setattr("bwcolor.commit.os.utime", lambda *_, **__: None)
+    for outcome in colorize(photos, tmp_path / "other"):
+        assert TIME_LOST in outcome.notes
+        assert outcome.path is not None
+        assert outcome.output.mtime_ns == outcome.path.stat().st_mtime_ns, "the ledger has what is there"
 
 
 def test_existing_outputs_are_skipped_and_overwrite_replaces_them(photos: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from bwcolor.formats.jpeg import APP1, APP13, COM, SOS, segments
 from bwcolor.options import ColorizeOptions
 from bwcolor.pipeline import run
 from bwcolor.plan import find_jobs, settle
-from bwcolor.verify import Check, in_colour_already, verify_photo
+from bwcolor.verify import Check, _date, in_colour_already, verify_photo
 
 MOST = 10**9  # px
 HEIGHT, WIDTH = 90, 124
@@ -459,6 +459,11 @@ def test_the_file_time_is_told_and_not_judged(tmp_path: Path) -> None:
     check = answers(output, original)["file time"]
     assert check.ok is None
     assert "2001-09-" in check.words
+
+
+@pytest.mark.parametrize("seconds", [-11_644_473_600, 2**40, 2**55, -(2**55)])
+def test_a_file_time_of_no_calendar_is_told(seconds: int) -> None:
+    assert str(seconds)[:3] in _date(seconds).replace(",", "") or _date(seconds).startswith("1601-")
 
 
 def test_xmp_that_nobody_can_read_is_not_compared(tmp_path: Path) -> None:

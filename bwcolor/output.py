@@ -29,7 +29,6 @@ from bwcolor.embed import (
 from bwcolor.errors import PhotoError
 from bwcolor.fitting import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
 from bwcolor.formats.decoders import Pixels, to_eight_bits
-from bwcolor.formats.header import reason
 from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
 from bwcolor.formats.known import Format
 from bwcolor.formats.tiffpages import PageLayout, page_layout, tiff_page_pixels
@@ -113,17 +112,6 @@ def _told_as(form: Format) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise PhotoError(f"can't be written as {form.upper()} ({error})") from error
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Around what reads the source, whose errors must not look like those of writing the output."""
-    try:
-        yield
-    except (PhotoError, MemoryError):
-        raise
-    except Exception as error:  # parsers raise whatever they like on damaged data
-        raise PhotoError(reason(error)) from error
 
 
 Encoded = tuple[list[bytes | memoryview], tuple[str, ...]]  # a file in pieces, and what had no place in it, in words
@@ -236,7 +224,7 @@ def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, 
     tags, lost = [], []
     with tifffile.TiffWriter(out, bigtiff=big, byteorder="<") as writer:
         for number, page in enumerate(pages):
-            with _reading():
+            with scan.reading(number):
                 layout = page_layout(scan.file, number) if scan.header.format == "tiff" else None
             with _told_as("tiff"):
                 _write_page(writer, scan, number, page, layout)
@@ -251,7 +239,7 @@ def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page
     channels = 3 if photo.alpha is None else 4
     whole = None
     if page.chroma is None:
-        with _reading():
+        with scan.reading(number):
             whole = tiff_page_pixels(scan.file, number)
         whole = whole if whole.dtype == photo.luma.dtype else rounded_to_eight_bits(whole)
     compression = layout.compression if layout is not None else "zlib"

@@ -18,7 +18,7 @@ from bwcolor.formats import exif, jp2, png
 from bwcolor.formats.decoders import DECODE, Decoded, Pixels
 from bwcolor.formats.header import EMPTY, header_of, pillow_formats, reason
 from bwcolor.formats.jpeg import APP1, SOI, SOS, segments
-from bwcolor.formats.known import MAX_FILE_PIXELS, Format, Header, check_size
+from bwcolor.formats.known import MAX_FILE_PIXELS, Format, Header, check_size, page_named
 from bwcolor.formats.tiffpages import decode_tiff_page
 from bwcolor.tint import Kind, kind_of
 
@@ -54,14 +54,21 @@ class Scan:
 
     def photo(self, page: int = 0) -> Photo:
         """Decodes a page; raises PhotoError when it is damaged or of a kind that can't be decoded."""
-        try:
+        with self.reading(page):
             decoded, orientation = self._decode(page)
-        except PhotoError:
-            raise
-        except Exception as error:  # decoders raise whatever they like on damaged data
-            raise PhotoError(reason(error)) from error
         kind: Kind = "gray" if decoded.seen is None else kind_of(decoded.seen)
         return Photo(decoded.luma, decoded.alpha, orientation, kind)
+
+    @contextmanager
+    def reading(self, page: int) -> Iterator[None]:
+        """Around what reads a page: whatever goes wrong becomes a PhotoError that names it."""
+        with page_named(page, self.header.pages):
+            try:
+                yield
+            except PhotoError:
+                raise
+            except Exception as error:  # decoders raise whatever they like on damaged data
+                raise PhotoError(reason(error)) from error
 
     def read(self) -> bytes:
         """The whole file, read anew each time, so that nobody has to hold it."""

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from bwcolor.errors import PhotoError
 from bwcolor.formats import jp2
 from bwcolor.formats.jpeg import SOI, read_frame
-from bwcolor.formats.known import Format, Header
+from bwcolor.formats.known import Format, Header, page_named
 from bwcolor.formats.pnm import header_of_pnm
 from bwcolor.formats.signatures import LOOK, format_in, unreadable_in
 from bwcolor.packages import install_line
@@ -140,20 +140,25 @@ def _tiff_header(file: BinaryIO) -> Header:
             if page.offset in places:
                 raise PhotoError("damaged: its pages lead round in a circle")
             places.add(page.offset)
-            pages.append(sound(page.aspage()))
+            pages.append(page.aspage())
             if len(pages) > MAX_PAGES:
                 raise PhotoError(f"has more than {MAX_PAGES:,} pages")
         if not pages:
             raise PhotoError(UNKNOWN)
+        for number, page in enumerate(pages):
+            with page_named(number, len(pages)):
+                _check_values(sound(page))
         largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
-        for page in pages:
-            if page.sampleformat not in (1, 4):  # unsigned, undefined
-                raise PhotoError("stores floating-point or signed values; save it as 8 or 16 bit")
-            if page.bitspersample > 16:
-                raise PhotoError(f"stores {page.bitspersample}-bit values; save it as 8 or 16 bit")
         bits = max(page.bitspersample for page in pages)
         decoded = sum(map(_decoded_pixels, pages))
         return Header("tiff", largest.imagewidth, largest.imagelength, bits, len(pages), decoded=decoded)
+
+
+def _check_values(page: tifffile.TiffPage) -> None:
+    if page.sampleformat not in (1, 4):  # unsigned, undefined
+        raise PhotoError("stores floating-point or signed values; save it as 8 or 16 bit")
+    if page.bitspersample > 16:
+        raise PhotoError(f"stores {page.bitspersample}-bit values; save it as 8 or 16 bit")
 
 
 def _decoded_pixels(page: tifffile.TiffPage) -> int:

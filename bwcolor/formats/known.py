@@ -1,5 +1,7 @@
 """The formats that are read and written, and what a header says. Imports nothing that takes time to load."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,6 +50,17 @@ class Header:
     def deep(self) -> bool:
         """Whether its values need 16 bits."""
         return self.bits > 8
+
+
+@contextmanager
+def page_named(number: int, pages: int) -> Iterator[None]:
+    """Says of what a PhotoError tells that it is about this page, counted from 0, of a file that has several."""
+    try:
+        yield
+    except PhotoError as error:
+        if pages == 1:
+            raise
+        raise type(error)(f"page {number + 1} of {pages}: {error}") from error
 
 
 def check_size(

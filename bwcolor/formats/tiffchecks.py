@@ -64,11 +64,16 @@ def check_jpeg(data: bytes, tables: bytes | None, needed: tuple[int, int], room:
         data = SOI + tables[2:].removesuffix(bytes([0xFF, EOI])) + data[2:]
     parts = whole_parts(data)
     kind, head, _ = next(part for part in parts if part.marker in FRAMES)
+    check_frame(head, needed, room)
+    if kind in (SOF0, SOF1, SOF2) and head[4] == 8 and head[9] in (1, 3, 4):
+        strictly_decoded(data, parts, "CMYK" if head[9] == 4 else "GRAY")
+
+
+def check_frame(head: bytes, needed: tuple[int, int], room: tuple[int, int]) -> None:
+    """Raises PhotoError when a JPEG's frame header names another size than it has to fill, see check_jpeg."""
     for at, least, most in zip((5, 7), needed, room, strict=True):
         if not least <= int.from_bytes(head[at : at + 2], "big") <= _rounded_up(most):
             raise PhotoError("damaged: its JPEG segments are not of the page's size")
-    if kind in (SOF0, SOF1, SOF2) and head[4] == 8 and head[9] in (1, 3, 4):
-        strictly_decoded(data, parts, "CMYK" if head[9] == 4 else "GRAY")
 
 
 def check_size(compression: int, data: bytes, room: tuple[int, int]) -> None:

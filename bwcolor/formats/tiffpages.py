@@ -26,6 +26,7 @@ from bwcolor.formats.decoders import (
 )
 from bwcolor.formats.fax import FAX, check_fax, fax_pixels
 from bwcolor.formats.header import bounded, sound
+from bwcolor.formats.oldjpeg import old_jpeg_pieces, old_jpeg_pixels
 from bwcolor.formats.png import plain as plain_png
 from bwcolor.formats.tiffchecks import CUT_OFF, check_jpeg, check_layout, check_size, raw_value, read_segment
 from bwcolor.turning import as_stored
@@ -124,9 +125,7 @@ def page_layout(file: BinaryIO, number: int) -> PageLayout:
 
 
 def _needs_libtiff(page: tifffile.TiffPage) -> bool:
-    """Whether Pillow has to decode the page as a whole: luma and chroma outside JPEG, and the old kind of JPEG."""
-    if page.compression == OLD_JPEG:
-        return True
+    """Whether Pillow has to decode the page as a whole: luma and chroma outside JPEG."""
     return page.photometric == PHOTOMETRIC.YCBCR and page.compression in PLAIN
 
 
@@ -185,9 +184,24 @@ def _strips(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
         raise PhotoError("damaged: it stores fewer values a pixel than its colours need")
     if page.compression not in set(COMPRESSION):
         raise PhotoError(f"is compressed in a way ({page.compression}) that is not known; save it uncompressed or LZW")
-    for strip in _uncompressed(page, file) if _is_uncompressed(page) else _segments(page, file):
+    for strip in _stored(page, file):
         for top in range(0, len(strip), BLOCK_ROWS):  # a page may be a single strip
             yield _meaning(strip[top : top + BLOCK_ROWS], page)
+
+
+def _stored(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
+    """Strips of samples as stored, or as a JPEG gives them, (rows, width, samples)."""
+    if page.compression == OLD_JPEG:
+        return _old_jpeg(page, file)
+    return _uncompressed(page, file) if _is_uncompressed(page) else _segments(page, file)
+
+
+def _old_jpeg(page: tifffile.TiffPage, file: BinaryIO) -> Iterator[Pixels]:
+    check_layout(page)
+    if page.bitspersample != 8:
+        raise PhotoError(f"stores an old kind of JPEG with {page.bitspersample} bits; save it uncompressed or LZW")
+    for piece, rows in old_jpeg_pieces(page, file):
+        yield old_jpeg_pixels(piece, rows, page.imagewidth, gray=CHANNELS[page.photometric] == 1)
 
 
 def _is_uncompressed(page: tifffile.TiffPage) -> bool:

@@ -14,6 +14,7 @@ import tifffile
 from matrix.photos import GPS, GRAY_PROFILE, XMP
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
+from runtime.old_jpegs import tables_in_tags, whole
 from runtime.pictures import (
     SRGB_PROFILE,
     bmp_with_alpha,
@@ -238,6 +239,8 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "tiff 1 bit": lambda: tiff(~BLACK_WHITE, photometric="miniswhite", metadata=None),
     "tiff jpeg": lambda: saved(gray(G8), "TIFF", compression="jpeg", quality=80),
     "tiff jpeg colour": lambda: tiff(RGB8, photometric="ycbcr", compression="jpeg", rowsperstrip=16, metadata=None),
+    "tiff old jpeg": lambda: whole(G8),
+    "tiff old jpeg colour tables": lambda: tables_in_tags(COLOUR),
     "tiff jpeg 2000": lambda: tiff(G8, compression="jpeg2000", tile=TILE, metadata=None),
     "tiff webp": lambda: tiff(RGB8, photometric="rgb", compression="webp", metadata=None),
     "tiff png": lambda: tiff(G8, compression="png", tile=TILE, metadata=None),

@@ -31,7 +31,9 @@ and fails when one of them exceeds its limits. Please change the words in `tests
 
 HEIC needs the extra package pillow-heif. A TIFF page that is uncompressed or compressed with LZW or Zstandard stays so;
 others become deflate, which loses nothing either. A page that this would make larger, as LZW does with the noise of
-most 16-bit scans, is written uncompressed.
+most 16-bit scans, is written uncompressed. JPEG in TIFF is read in its old kind too (compression 6, of office copiers),
+whether tags point to a whole JPEG, to its head or to its tables. If a page of several can't be read, the file fails,
+and its line names the page.
 
 Refused, with the reason: animated WebP, PNG and AVIF; TIFFs with signed, 32-bit or floating-point values; and what the
 format that was asked for can't hold. That is more than 8 bit in JPEG, WebP, AVIF and BMP (`--depth 8` gives the further

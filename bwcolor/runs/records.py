@@ -1,11 +1,13 @@
-"""The report of a run as a file: a line for each photo, as it ends, and one for the run."""
+"""The report of a run as a file: a line for each photo as it ends, what the ledger has of others, one for the run."""
 
 import contextlib
 import csv
 import datetime
+import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,13 +16,17 @@ from bwcolor.errors import FolderError, UsageError
 from bwcolor.formats.known import EXTENSIONS
 from bwcolor.printable import printable
 from bwcolor.report import Outcome
-from bwcolor.walk import LeftOut
+from bwcolor.runs.ledger import NO_FILE, Record
+from bwcolor.walk import OWN_FOLDER, LeftOut
 
 FILE = "bwcolor-report.jsonl"  # in the output folder
 COLUMNS = (
     "record", "source", "output", "state", "reason", "notes", "seconds", "doubt", "pixels", "bytes",
-    "source_sha256", "output_sha256", "model_sha256",
+    "source_sha256", "output_sha256", "model_sha256", "model", "ended", "this_run",
 )  # fmt: skip
+KEPT = "reports"  # in our own folder of an output folder: its earlier reports
+# What a line of a run's own work holds; inside a JSON string its quotation marks would have backslashes before them.
+WORK, MARKED = b'"this_run": true', b'"this_run": '
 # What makes a spreadsheet calculate instead of show (OWASP, CSV injection); tabs and line ends are masked before.
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 OURS = (b'{"record": ', COLUMNS[0].encode() + b"," + COLUMNS[1].encode())  # how reports begin
@@ -50,24 +56,45 @@ class Records:
             self._file.flush()
 
 
-def photo_record(outcome: Outcome) -> dict[str, Any]:
-    """What became of a photo. Times in seconds; doubt in levels of 255; hashes are of whole files, empty where nobody
-    read them."""
+def photo_record(outcome: Outcome, known: Record | None = None) -> dict[str, Any]:
+    """Says what became of a photo. Times in seconds; doubt in levels of 255; hashes are of whole files, empty where
+    nobody read them.
+
+    known: what the ledger has of a photo that this run had no work with, which tells how its output was made.
+    """
+    path, output, source = outcome.path, outcome.output, outcome.input.sha256
+    if known is not None:
+        there = known.output != NO_FILE
+        path, output = path or (known.path if there else None), output if output.sha256 else known.output
+        source = source or known.input.sha256
+    job, done = outcome.job, outcome.state != "failed"
     return {
-        "record": "photo",
-        "source": str(outcome.job.source),
-        "output": str(outcome.path or "") if outcome.state != "failed" else "",
-        "state": outcome.state,
-        "reason": outcome.reason,
-        "notes": list(outcome.notes),
-        "seconds": round(outcome.seconds, 3),
-        "doubt": None if outcome.doubt is None else round(outcome.doubt, 2),
-        "pixels": outcome.job.pixels,
-        "bytes": outcome.job.bytes,
-        "source_sha256": outcome.input.sha256,
-        "output_sha256": outcome.output.sha256 if outcome.state != "failed" else "",
-        "model_sha256": outcome.made_by.model if outcome.made_by else "",
-    }
+        "record": "photo", "source": str(job.source), "output": str(path or "") if done else "",
+        "state": outcome.state, "reason": outcome.reason, **_making(known or outcome), "pixels": job.pixels,
+        "bytes": job.bytes, "source_sha256": source, "output_sha256": output.sha256 if done else "",
+        "this_run": known is None,
+    }  # fmt: skip
+
+
+def earlier_record(known: Record) -> dict[str, Any]:
+    """Says what the ledger has of a photo that this run did not meet."""
+    there = known.output != NO_FILE and known.state != "failed"
+    return {
+        "record": "photo", "source": str(known.root / known.source), "output": str(known.path) if there else "",
+        "state": known.state, "reason": known.reason, **_making(known), "pixels": known.pixels,
+        "bytes": known.input.size, "source_sha256": known.input.sha256,
+        "output_sha256": known.output.sha256 if there else "", "this_run": False,
+    }  # fmt: skip
+
+
+def _making(of: Outcome | Record) -> dict[str, Any]:
+    """Says how an output was made, and when."""
+    by = of.making if isinstance(of, Record) else of.made_by
+    return {
+        "notes": list(of.notes), "seconds": round(of.seconds, 3),
+        "doubt": None if of.doubt is None else round(of.doubt, 2), "model": by.label if by else "",
+        "model_sha256": by.model if by else "", "ended": _utc(of.at if isinstance(of, Record) else time.time()),
+    }  # fmt: skip
 
 
 def left_out_record(left: LeftOut) -> dict[str, Any]:
@@ -80,14 +107,20 @@ def left_out_record(left: LeftOut) -> dict[str, Any]:
 
 def now() -> str:
     """The time, UTC, as ISO 8601 has it."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return _utc(time.time())
+
+
+def _utc(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds")
 
 
 @contextlib.contextmanager
 def opened_records(path: Path | None) -> Iterator[Records | None]:
-    """A report to write, in place of an older one; None where none is wanted.
+    """A report to write; None where none is wanted.
 
-    Raises FolderError when it can't be written, UsageError when a file of that name is no report.
+    An older one that tells of work gets another name first, see `_keep`; one of a run that found nothing to do is
+    replaced, for the new one says the same. Raises FolderError when it can't be written, UsageError when a file of that
+    name is no report.
     """
     if path is None:
         yield None
@@ -99,6 +132,8 @@ def opened_records(path: Path | None) -> Iterator[Records | None]:
     with _told(path):
         if not _may_be_replaced(path):
             raise UsageError(f"--report {path}: exists, and is no report of bwcolor. Choose another name.")
+        if _tells_of_work(path):
+            _keep(path)
         file = open(path, "w", encoding="utf-8", newline="", opener=_no_link)  # noqa: SIM115 - closed below
     try:
         with _told(path):
@@ -116,6 +151,33 @@ def _may_be_replaced(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(max(map(len, OURS)))
     return not start or start.startswith(OURS)
+
+
+def _tells_of_work(path: Path) -> bool:
+    """Whether a report has a line about work of its own run, or is of a version that did not tell."""
+    if not path.exists():
+        return False
+    if path.suffix.lower() == ".csv":
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            return any(row.get("this_run") != "False" for row in csv.DictReader(file))
+    with path.open("rb") as lines:
+        return any(WORK in line or (b'"record": "photo"' in line and MARKED not in line) for line in lines)
+
+
+def _keep(path: Path) -> None:
+    """Renames a report after the time of its last line: into our own folder of an output folder, or else beside it."""
+    own = path.parent / OWN_FOLDER
+    folder = own / KEPT if path.name == FILE and own.is_dir() else path.parent
+    if own in folder.parents and (own.is_symlink() or folder.is_symlink()):
+        raise UsageError(f"{folder}: is reached through a link. Remove that, or choose another --report.")
+    folder.mkdir(exist_ok=True)
+    ended = min(max(path.stat().st_mtime, 0.0), time.time())  # a disk may hold times that no calendar has
+    stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(ended))}"
+    for number in itertools.count():
+        kept = folder / f"{stem}{f'-{number}' if number else ''}{path.suffix}"
+        if not os.path.lexists(kept):
+            path.rename(kept)
+            return
 
 
 def _no_link(path: str, flags: int) -> int:

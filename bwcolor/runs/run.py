@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,12 +22,12 @@ from bwcolor.progress import RunView
 from bwcolor.report import Outcome
 from bwcolor.runs.estimate import needs
 from bwcolor.runs.judge import Policy, judged, recorded
-from bwcolor.runs.ledger import Ledger, Making, State, making
+from bwcolor.runs.ledger import Ledger, Making, Record, State, making
 from bwcolor.runs.messages import Ready
 from bwcolor.runs.places import held
 from bwcolor.runs.quota import Quota
 from bwcolor.runs.records import FILE as REPORT
-from bwcolor.runs.records import Records, left_out_record, now, photo_record
+from bwcolor.runs.records import Records, earlier_record, left_out_record, now, photo_record
 from bwcolor.runs.supervise import Stopped, Supervisor
 from bwcolor.walk import OWN_FOLDER
 
@@ -46,11 +47,15 @@ class Run:
         self.ledger: Ledger | None = None
         self._view: RunView | None = None
         self._records: list[Records] = []
+        self._met: set[Path] = set()  # targets of photos that this run has told of
 
     @contextlib.contextmanager
-    def told(self, plan: Plan, view: RunView, *records: Records | None) -> Iterator[None]:
-        """Shows the run in `view` and writes it to the records; at the end, whatever it is, the sums."""
-        self._view, self._records = view, [one for one in records if one]
+    def told(self, plan: Plan, view: RunView, report: Records | None, stream: Records | None = None) -> Iterator[None]:
+        """Shows the run in `view`, and writes it to the report and to whoever reads the stream.
+
+        At the end, whatever it is, the report gets what the ledger has of other photos, and both get the sums.
+        """
+        self._view, self._records = view, [one for one in (report, stream) if one]
         started, code = now(), 1
         try:
             with view:
@@ -68,6 +73,7 @@ class Run:
                     view.summarize(plan.out)
         finally:
             with contextlib.suppress(*([FolderError] if code not in (0, 1) else [])):  # a full disk has been told
+                self._tell_of_others(report)
                 self._write(self._sums(plan, view, started, code))
 
     def carry_out(self, plans: Iterable[Plan], endless: bool = False) -> None:
@@ -85,17 +91,19 @@ class Run:
             for left in plan.left_out:
                 self._view.leave_out(left)
                 self._write(left_out_record(left))
-            for outcome in self._outcomes(plan):
+            for outcome, known in self._outcomes(plan):
                 self._view.show(outcome)
-                self._write(photo_record(outcome))
+                self._met.add(outcome.job.target)
+                self._write(photo_record(outcome, known))
                 for trouble in self._worker.troubles[said:]:
                     self._view.warn(f"note: {trouble}")
                 said = len(self._worker.troubles)
             if endless:
                 self._view.tell_failures()
 
-    def _outcomes(self, plan: Plan) -> Iterator[Outcome]:
-        """What becomes of each photo: first those that need no work, then the others as they end, in any order.
+    def _outcomes(self, plan: Plan) -> Iterator[tuple[Outcome, Record | None]]:
+        """What becomes of each photo: first those that need no work, with what the ledger has of them, then the others
+        as they end, in any order.
 
         Each end is in the ledger before it is told.
         """
@@ -105,7 +113,7 @@ class Run:
             if isinstance(verdict, Job):
                 wanted.append(verdict)
             else:
-                yield verdict
+                yield verdict, self._known(verdict.job.target)
         quota = Quota(wanted, self._policy.limit)
         self._view.more(quota.ready - len(wanted))
         if wanted:
@@ -115,7 +123,7 @@ class Run:
             if outcome.state == "skipped":
                 quota.give_back()
                 self._view.more(min(1, quota.left))
-            yield outcome
+            yield outcome, None
         self._view.put_off(quota.left)
 
     def _foresee(self, wanted: list[Job], plan: Plan) -> None:
@@ -131,6 +139,20 @@ class Run:
             )
         if found.disk > found.free:
             self._view.warn(f"note: {plan.out} may run out of space: outputs take roughly as much as is said above")
+
+    def _known(self, target: Path) -> Record | None:
+        """What the ledger has of a photo, with the full path of its output."""
+        known = self.ledger.find(target) if self.ledger else None
+        return replace(known, path=self.ledger.out / known.path) if self.ledger and known else None
+
+    def _tell_of_others(self, report: Records | None) -> None:
+        """Writes what the ledger has of photos that this run did not meet, as far as their outputs are there still."""
+        if report is None or self.ledger is None:
+            return
+        for known in self.ledger.records():
+            path = self.ledger.out / known.path
+            if self.ledger.out / known.target not in self._met and (known.state != "done" or os.path.lexists(path)):
+                report.write(earlier_record(replace(known, path=path)))
 
     def _write(self, record: dict[str, Any]) -> None:
         for one in tuple(self._records):

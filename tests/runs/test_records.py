@@ -5,8 +5,10 @@ import io
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from runtime.pictures import gray, saved, scene
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.plan import Job, find_jobs
 from bwcolor.report import Outcome
-from bwcolor.runs.ledger import Fingerprint, Making
+from bwcolor.runs.ledger import Fingerprint, Making, Record
 from bwcolor.runs.records import (
     COLUMNS,
     Records,
+    earlier_record,
     left_out_record,
     now,
     on_stdout,
@@ -67,13 +70,14 @@ def test_a_photo_as_a_line(tmp_path: Path) -> None:
         left_out_record(LeftOut(Path("/in/locked"), "can't be listed", failed=True)), {"record": "run", "done": 1},
     )  # fmt: skip
     done, failure, *rest = map(json.loads, content.splitlines())
-    assert done == {
+    assert abs(datetime.fromisoformat(done["ended"]).timestamp() - time.time()) < 60
+    assert done | {"ended": ""} == {
         "record": "photo", "source": "/in/a.gif", "output": "/out/a.gif.png", "state": "done", "reason": "",
         "notes": ["one", "two"], "seconds": 1.235, "doubt": 12.35, "pixels": 96, "bytes": 7, "source_sha256": "1" * 64,
-        "output_sha256": "2" * 64, "model_sha256": "3" * 64,
+        "output_sha256": "2" * 64, "model_sha256": "3" * 64, "model": "default 2", "ended": "", "this_run": True,
     }  # fmt: skip
-    assert failure == done | {
-        "state": "failed", "reason": "is damaged", "output": "", "output_sha256": "", "model_sha256": ""
+    assert failure | {"ended": done["ended"]} == done | {
+        "state": "failed", "reason": "is damaged", "output": "", "output_sha256": "", "model_sha256": "", "model": "",
     }  # fmt: skip
     assert rest == [
         {"record": "left out", "source": "/in/x.psd", "state": "left out", "reason": "can't be read yet"},
@@ -81,6 +85,32 @@ def test_a_photo_as_a_line(tmp_path: Path) -> None:
         {"record": "run", "done": 1},
     ]
     assert set(COLUMNS) == set(done), "a table has the same columns"
+
+
+KNOWN = Record(
+    Path("a.gif.png"), Path("/out/a.gif.png"), Path("a.gif"), Path("/in"), DONE.input, DONE.output,
+    Making("3" * 64, "default 2", "{}"), "done", seconds=1.23456, at=1.5, doubt=12.3456,
+    notes=("one", "two"), pixels=96,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["done already", "its output was changed by somebody"])
+def test_a_photo_that_a_run_skips_is_told_with_what_the_ledger_knows(reason: str) -> None:
+    made = photo_record(DONE)
+    skipped = photo_record(Outcome(JOB, "skipped", reason), KNOWN)
+    assert skipped == made | {
+        "state": "skipped", "reason": reason, "ended": "1970-01-01T00:00:01+00:00", "this_run": False
+    }  # fmt: skip
+    assert photo_record(Outcome(JOB, "failed", reason), KNOWN)["output"] == ""
+
+
+def test_a_photo_that_a_run_does_not_meet_is_told_from_the_ledger() -> None:
+    made = photo_record(DONE)
+    assert earlier_record(KNOWN) == made | {"ended": "1970-01-01T00:00:01+00:00", "this_run": False}
+    failed = earlier_record(replace(KNOWN, state="failed", reason="is damaged"))
+    assert (failed["state"], failed["reason"], failed["output"], failed["output_sha256"]) == (
+        "failed", "is damaged", "", "",
+    )  # fmt: skip
 
 
 @settings(deadline=None)
@@ -197,13 +227,62 @@ def test_a_folder_that_takes_no_file(tmp_path: Path) -> None:
 # Names.
 
 
+SKIPPED = photo_record(Outcome(JOB, "skipped", 'done, "this_run": true'), KNOWN)  # words that look like a mark
+
+
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.txt"])
-def test_an_earlier_report_is_replaced_and_nothing_else(name: str, tmp_path: Path) -> None:
+def test_a_report_of_work_is_kept_and_one_without_is_replaced(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
-    long = written(path, *[photo_record(DONE)] * 3)
-    assert len(written(path, photo_record(DONE))) < len(long)
+    work = written(path, SKIPPED, photo_record(DONE), {"record": "run"})
+    os.utime(path, (10**9, 10**9))
+    for _ in range(3):
+        idle = written(path, SKIPPED, {"record": "run"})
+    (kept,) = [one for one in tmp_path.iterdir() if one != path]
+    assert kept.name == f"r-20010909-014640{path.suffix}"
+    assert kept.read_bytes() == work
+    assert path.read_bytes() == idle
     path.write_bytes(b"")
     written(path, photo_record(DONE))
+    assert len(list(tmp_path.iterdir())) == 2, "an empty one is nothing to keep"
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_an_earlier_versions_report_is_kept(name: str, tmp_path: Path) -> None:
+    """It did not say what was work."""
+    path = tmp_path / name
+    content = written(path, {key: value for key, value in SKIPPED.items() if key != "this_run"})
+    written(path, SKIPPED)
+    assert content in [one.read_bytes() for one in tmp_path.iterdir() if one != path]
+
+
+def test_reports_that_are_kept_never_fall_on_one_another(tmp_path: Path) -> None:
+    for number in range(4):
+        written(tmp_path / "r.jsonl", photo_record(DONE) | {"seconds": number})
+        os.utime(tmp_path / "r.jsonl", (2**33, 2**33))  # of the year 2242, when nobody can have ended
+    contents = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(contents) == 4
+
+
+def test_reports_of_an_output_folder_are_kept_in_our_own_folder(tmp_path: Path) -> None:
+    path = tmp_path / "bwcolor-report.jsonl"
+    (tmp_path / ".bwcolor").mkdir()
+    written(path, photo_record(DONE))
+    written(path, photo_record(DONE))
+    assert {one.name for one in tmp_path.iterdir()} == {".bwcolor", path.name}
+    (kept,) = (tmp_path / ".bwcolor" / "reports").iterdir()
+    assert kept.suffix == ".jsonl"
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.symlink_to(tmp_path)
+    content = path.read_bytes()
+    with pytest.raises(UsageError, match="reached through a link"):
+        written(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.txt"])
+def test_no_other_file_is_replaced(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
     for mine in (b"name,price\r\n", b'{"a": 1}\n', b"\xff\xd8\xff", b"r", b"{"):
         path.write_bytes(mine)
         with pytest.raises(UsageError, match=r"exists, and is no report of bwcolor\. Choose another name"):

@@ -99,6 +99,60 @@ def test_changed_photos_are_made_anew_and_touched_ones_are_not(photos: Path, out
     assert {name for name in NAMES if after[name] != before[name]} == {"a.png"}
 
 
+def by_output(out: Path) -> dict[str, dict[str, Any]]:
+    """The report's lines of photos, by their outputs' names."""
+    return {Path(line["output"]).name: line for line in records(out) if line["record"] == "photo"}
+
+
+STORY = ("notes", "seconds", "doubt", "model", "model_sha256", "source_sha256", "output_sha256", "ended", "bytes")
+
+
+def test_a_report_always_tells_the_whole_story_of_the_folder(
+    photos: Path, out: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Whatever a run does itself: nothing, one photo, or others from elsewhere."""
+    shutil.rmtree(photos / "roll2")
+    (photos / "c.gif").write_bytes(saved(gray(scene(40, 60)), "GIF"))
+    (photos / "d.jpg").write_bytes(saved(gray(scene(40, 60)), "JPEG") + saved(gray(scene(30, 40)), "JPEG"))
+    run(photos, "--out", out, "--model", tiny_model)
+    first = by_output(out)
+    assert len(first) == 5
+    assert any(line["notes"] for line in first.values())
+    assert all(line["this_run"] and line["model"] and line["seconds"] > 0 for line in first.values())
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "z.png").write_bytes(saved(gray(scene(30, 30)), "PNG"))
+    for arguments, worked in (
+        ([photos], set()),
+        ([photos, "--include", "*.png"], set()),
+        ([photos, "--overwrite", "--include", "b.jpg"], {"b.jpg"}),
+        ([more], {"z.png"}),
+    ):
+        ended = run(*arguments, "--out", out, "--model", tiny_model)
+        assert ended.exit_code == 0, ended.stderr
+        found = by_output(out)
+        assert found.keys() == {*first, *worked}
+        assert {name for name, line in found.items() if line["this_run"]} == worked
+        for name in first.keys() - worked:
+            assert {key: found[name][key] for key in STORY} == {key: first[name][key] for key in STORY}, name
+        first |= found
+    assert records(out)[-1]["done"] == 1, "the run's own record tells what this run did"
+    assert len(list((out / ".bwcolor" / "reports").iterdir())) == 2, "one for each earlier run that did something"
+    (out / "a.png").unlink()
+    run(more, "--out", out, "--model", tiny_model)
+    assert "a.png" not in by_output(out), "it is no output any more"
+
+
+def test_a_run_that_fails_early_keeps_the_story(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:300])
+    ended = run(photos, "--out", out, "--model", tiny_model, "--include", "broken.png", "--progress", "json")
+    assert ended.exit_code == 1
+    streamed = [json.loads(line)["record"] for line in ended.stdout.splitlines()]
+    assert streamed == ["photo", "run"], "a program that reads along hears of this run alone"
+    assert sum(line["record"] == "photo" for line in records(out)) == len(NAMES) + 1
+
+
 # Seconds since 1970: NTFS's zero, the ends of SQLite's and of ext4's range, and a year that no calendar has.
 ODD_TIMES = (-11_644_473_600, -9_300_000_000, -1, 0, 9_300_000_000, 15_032_385_535, 2**40, 2**55)
 

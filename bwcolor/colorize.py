@@ -5,11 +5,9 @@ import io
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
-
-import numpy as np
 
 from bwcolor import __version__
 from bwcolor.budget import PixelBudget
@@ -23,6 +21,7 @@ from bwcolor.mark import marked
 from bwcolor.metadata import Metadata, has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_picture
+from bwcolor.pagerole import Role
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
 from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, LeftAlone, Outcome
@@ -32,7 +31,11 @@ from bwcolor.session import Model
 REMADE = "made anew, because the photo has changed since"
 TIME_LOST = "has another file time than its photo: the output's disk can't hold that"
 COARSEST_TIME = 2 * 10**9  # ns; FAT keeps times in steps of two seconds
-NO_CHROMA = np.zeros((0, 0, 2), np.float32)
+OWN_COLORS = "pages that are in colour already keep their colours (--color-input recolor)"
+NOT_COLORED: dict[Role, str] = {
+    "picture": OWN_COLORS, "preview": OWN_COLORS, "mask": "masks and the like were copied as they are",
+    "blank": "pages of one tone, as infrared ones are, were copied as they are",
+}  # fmt: skip
 OTHER_SETTINGS = "other"  # of an output whose label names other settings than this run's
 
 
@@ -86,22 +89,20 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
             if ours and options.color_input == "skip":  # which is known without decoding
                 return _left_alone(job, scan, source, ours, options, watch)
             first = scan.photo()
-            own_colours = set() if options.color_input == "recolor" else _pages_in_colour(scan, first, described, watch)
-            if len(own_colours) == scan.header.pages:
+            ours = ours if options.color_input == "copy" else None
+            if ours or _nothing_to_color(scan, first, options, watch):
                 return _left_alone(job, scan, source, ours or "in color", options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
-            made: list[Prediction] = []
-            pages = _pages(scan, first, described, source, own_colours, model, options, watch, made)
+            made = _Made()
+            pages = _pages(scan, first, described, source, model, options, watch, made)
             coding = Coding(form, options.sampling, options.chroma_quality)
             with committed(job.target, may_replace, scan.times, _mode(scan)) as out:
-                notes = encode(scan, pages, coding, out)
-                if own_colours:
-                    notes = (*notes, "pages that are in colour already keep their colours (--color-input recolor)")
+                notes = (*encode(scan, pages, coding, out), *made.notes)
                 outcome = _done(job, scan, source, job.target, out, notes)
                 if job.changed:
                     outcome = replace(outcome, notes=(*outcome.notes, REMADE))
-                doubt = max((one.doubt for one in made if one.doubt is not None), default=None)
-                outcome = replace(outcome, made_by=making(made[-1].by, options), doubt=doubt)
+                assert made.by is not None
+                outcome = replace(outcome, made_by=making(made.by, options), doubt=made.doubt)
                 _must_be_replaceable(job, options)
                 watch.about_to_commit(outcome)
     return _in_place(outcome)
@@ -165,15 +166,20 @@ def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
         return None
 
 
-def _pages_in_colour(scan: Scan, first: Photo, described: Sequence[Metadata], watch: Watch) -> set[int]:
-    """All pages of an output of ours, whose colours may be too weak to be seen as such."""
-    if label_in(described) is not None:
-        return set(range(scan.header.pages))
-    found = {0} if first.kind == "colour" else set()
+def _nothing_to_color(scan: Scan, first: Photo, options: ColorizeOptions, watch: Watch) -> bool:
+    """Whether each page is in color already, or no picture, so that the whole file can stay as it is."""
+    if not _stays(first, options):
+        return False
     for number in range(1, scan.header.pages):
         watch.beat()
-        found |= {number} if scan.photo(number).kind == "colour" else set()
-    return found
+        if not _stays(scan.photo(number), options):
+            return False
+    return True
+
+
+def _stays(photo: Photo, options: ColorizeOptions) -> bool:
+    """Whether a page keeps what it has: it is no picture, or in color already where such pages are left alone."""
+    return photo.stays or (photo.kind == "colour" and options.color_input != "recolor")
 
 
 def _left_alone(
@@ -199,22 +205,39 @@ def _left_alone(
     return _in_place(outcome)
 
 
+@dataclass(slots=True)
+class _Made:
+    """What the model made of a photo's pages. by: who colored the last one. doubt: of the most doubtful one. notes: on
+    pages that it did not color, each once."""
+
+    by: Model | None = None
+    doubt: float | None = None
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def add(self, photo: Photo, prediction: Prediction) -> None:
+        """One more page. Of a preview, doubt tells nothing that the picture's own would not."""
+        self.by = prediction.by
+        if prediction.doubt is not None and photo.role == "picture":
+            self.doubt = max(self.doubt or 0.0, prediction.doubt)
+
+
 def _pages(
-    scan: Scan, first: Photo, described: Sequence[Metadata], source: Fingerprint, own_colours: set[int], model: Model,
-    options: ColorizeOptions, watch: Watch, made: list[Prediction],
+    scan: Scan, first: Photo, described: Sequence[Metadata], source: Fingerprint, model: Model,
+    options: ColorizeOptions, watch: Watch, made: _Made,
 ) -> Iterator[Page]:  # fmt: skip
-    """Each page with its colours and what describes it. made: gets what the model made of each page."""
+    """Each page with its colours and what describes it. made: gets what the model made of them."""
     for number in range(scan.header.pages):
         watch.beat()
         photo = first if number == 0 else scan.photo(number)
-        photo = _in_eight_bits(photo) if options.eight_bit else photo
+        photo = _in_eight_bits(photo) if options.eight_bit and not photo.stays else photo
         metadata = described[min(number, len(described) - 1)]
-        if number in own_colours:
-            yield Page(photo, None, in_colour(metadata, None, None))
+        if _stays(photo, options):
+            made.notes[NOT_COLORED[photo.role]] = None
+            yield Page(photo, None, metadata if photo.stays else in_colour(metadata, None, None))
             continue
         prediction = predict(photo.luma, photo.orientation, model, options.detail)
+        made.add(photo, prediction)
         chroma = options.strength * options.saturation * prediction.chroma
-        made.append(replace(prediction, chroma=NO_CHROMA))  # a book's pages need not stay in memory
         label = _label(source, prediction.by, options) if options.label != "none" else None
         if options.label == "visible":
             chroma = marked(chroma, photo.luma, photo.orientation)

@@ -31,8 +31,8 @@ from bwcolor.fitting import STRIP_ROWS, chroma_strips, compose_pixels, composed_
 from bwcolor.formats.decoders import Pixels, to_eight_bits
 from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
 from bwcolor.formats.known import Format
-from bwcolor.formats.tiffpages import PageLayout, page_layout, tiff_page_pixels
-from bwcolor.formats.tifftags import write_tags
+from bwcolor.formats.tiffpages import PageLayout, page_layout, stored_gray, tiff_page_pixels
+from bwcolor.formats.tifftags import LONG, MASK, SUBFILE_TYPE, Tag, write_tags
 from bwcolor.formats.xmp import read_label
 from bwcolor.metadata import Metadata, read_metadata
 from bwcolor.options import Sampling
@@ -73,7 +73,8 @@ class Coding:
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
     """What becomes one picture. chroma: (h, w, 2), Cb and Cr in -0.5..0.5, at any size up to the photo's, as stored;
-    None keeps the colours that the page has."""
+    None keeps the colours that the page has; where it is no picture, see Photo.stays, its values stay as they are
+    stored, those of a gray page in gray."""
 
     photo: Photo
     chroma: Array | None
@@ -228,7 +229,9 @@ def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, 
                 layout = page_layout(scan.file, number) if scan.header.format == "tiff" else None
             with _told_as("tiff"):
                 _write_page(writer, scan, number, page, layout)
-            tags.append(tiff_tags(page.metadata))
+            mask = layout is not None and layout.kind & MASK
+            tags.append(tiff_tags(page.metadata) + ([_kind_tag(layout)] if layout and page.photo.stays else []))
+            lost += ["a mask became a picture like the others"] if mask and not page.photo.stays else []
             lost += [*page.metadata.lost, *lost_in_tiff(page.metadata), *(layout.lost if layout else ())]
     write_tags(out, tags)
     return tuple(dict.fromkeys(lost))
@@ -236,13 +239,15 @@ def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, 
 
 def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page, layout: PageLayout | None) -> None:
     photo = page.photo
+    compression = layout.compression if layout is not None else "zlib"
+    if photo.stays and _write_as_stored(writer, scan, number, page, compression):
+        return
     channels = 3 if photo.alpha is None else 4
     whole = None
     if page.chroma is None:
         with scan.reading(number):
             whole = tiff_page_pixels(scan.file, number)
         whole = whole if whole.dtype == photo.luma.dtype else rounded_to_eight_bits(whole)
-    compression = layout.compression if layout is not None else "zlib"
     tried = _strips(page, whole, max(1, -(-photo.luma.shape[0] // STRIP_ROWS) // TRIED_STRIPS))
     if compression is not None and not _shrinks(tried, compression):
         compression = None
@@ -256,11 +261,47 @@ def _write_page(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page
         extrasamples=["unassalpha"] if channels == 4 else None,
         compression=compression,
         predictor=compression is not None,
-        subfiletype=layout.kind if layout is not None else 0,
+        subfiletype=layout.kind & ~MASK if layout is not None else 0,
         iccprofile=page.metadata.icc,
         software=False,
         metadata=None,
     )
+
+
+def _write_as_stored(writer: tifffile.TiffWriter, scan: Scan, number: int, page: Page, compression: str | None) -> bool:
+    """Writes a page that is no picture with the values, bits and meaning that it has; False where it is not gray."""
+    with scan.reading(number):
+        stored = stored_gray(scan.file, number)
+    if stored is None:
+        return False
+    dtype = np.dtype(np.bool_) if stored.bits == 1 else stored.values.dtype
+    rows = [stored.values[top : top + STRIP_ROWS, :, None] for top in range(0, len(stored.values), STRIP_ROWS)]
+    differences = stored.bits in (8, 16)
+    if not differences:  # tifffile compresses no other depths but 1 bit
+        compression = "zlib" if stored.bits == 1 else None
+    elif compression is not None and not _shrinks(iter(rows[:: -(-len(rows) // TRIED_STRIPS)]), compression):
+        compression = None
+    strips = (row if differences else np.packbits(row[..., 0], axis=1) for row in rows)
+    writer.write(
+        stored.values if compression is None else (_compressed(strip, compression, differences) for strip in strips),
+        shape=stored.values.shape,
+        dtype=dtype,
+        bitspersample=stored.bits,
+        rowsperstrip=STRIP_ROWS,
+        photometric=stored.photometric,
+        compression=compression,
+        predictor=compression is not None and differences,
+        subfiletype=0,  # see _kind_tag
+        iccprofile=page.metadata.icc,
+        software=False,
+        metadata=None,
+    )
+    return True
+
+
+def _kind_tag(layout: PageLayout) -> Tag:
+    """NewSubfileType, which tifffile writes of masks only where they have one bit."""
+    return Tag(SUBFILE_TYPE, LONG, 1, struct.pack("<I", layout.kind))
 
 
 def _strips(page: Page, whole: Pixels | None, every: int = 1) -> Iterator[Pixels]:
@@ -277,10 +318,11 @@ def _shrinks(strips: Iterator[Pixels], compression: str) -> bool:
     return sum(len(_compressed(strip, compression)) - strip.nbytes for strip in strips) < 0
 
 
-def _compressed(strip: Pixels, compression: str) -> bytes:
-    """A strip as a TIFF stores it, differences of neighbours (TIFF 6.0, section 14) compressed."""
-    differences = tifffile.TIFF.PREDICTORS[2](np.ascontiguousarray(strip), axis=-2)
-    return bytes(COMPRESSORS[compression](differences))
+def _compressed(strip: Pixels, compression: str, differences: bool = True) -> bytes:
+    """A strip as a TIFF stores it, differences of neighbours (TIFF 6.0, section 14) or values compressed."""
+    if differences:
+        strip = tifffile.TIFF.PREDICTORS[2](np.ascontiguousarray(strip), axis=-2)
+    return bytes(COMPRESSORS[compression](strip))
 
 
 def small_picture(photo: Photo, chroma: Array) -> bytes:

@@ -19,7 +19,8 @@ from bwcolor.formats.decoders import DECODE, Decoded, Pixels
 from bwcolor.formats.header import EMPTY, header_of, pillow_formats, reason
 from bwcolor.formats.jpeg import APP1, SOI, SOS, segments
 from bwcolor.formats.known import MAX_FILE_PIXELS, Format, Header, check_size, page_named
-from bwcolor.formats.tiffpages import decode_tiff_page
+from bwcolor.formats.tiffpages import decode_tiff_page, is_gray_page
+from bwcolor.pagerole import Role, role_of
 from bwcolor.tint import Kind, kind_of
 
 ANIMATED: frozenset[Format] = frozenset({"webp", "png", "avif"})  # kinds whose further frames would be lost
@@ -31,13 +32,20 @@ class Photo:
     """A decoded picture, pixels as stored (not turned).
 
     luma: (height, width), uint8 or uint16 (from 9 bits up, scaled to all 16), BT.601. alpha: the same shape and depth,
-    or None. orientation: EXIF's 1..8. kind: whether it is gray, tinted in one tone, or in colour already.
+    or None. orientation: EXIF's 1..8. kind: whether it is gray, tinted in one tone, or in colour already. role: what
+    the page is for; the first one of a file always is a picture.
     """
 
     luma: Pixels
     alpha: Pixels | None
     orientation: int
     kind: Kind
+    role: Role = "picture"
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is no picture that could be colorized."""
+        return self.role in ("mask", "blank")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,9 +63,10 @@ class Scan:
     def photo(self, page: int = 0) -> Photo:
         """Decodes a page; raises PhotoError when it is damaged or of a kind that can't be decoded."""
         with self.reading(page):
-            decoded, orientation = self._decode(page)
+            decoded, orientation, subfile = self._decode(page)
         kind: Kind = "gray" if decoded.seen is None else kind_of(decoded.seen)
-        return Photo(decoded.luma, decoded.alpha, orientation, kind)
+        role: Role = role_of(subfile, decoded.luma) if page else "picture"
+        return Photo(decoded.luma, decoded.alpha, orientation, kind, role)
 
     @contextmanager
     def reading(self, page: int) -> Iterator[None]:
@@ -69,6 +78,11 @@ class Scan:
                 raise
             except Exception as error:  # decoders raise whatever they like on damaged data
                 raise PhotoError(reason(error)) from error
+
+    def is_gray(self, page: int) -> bool:
+        """Whether it is a page of a TIFF that has one channel, whatever it shows."""
+        with self.reading(page):
+            return self.header.format == "tiff" and is_gray_page(self.file, page)
 
     def read(self) -> bytes:
         """The whole file, read anew each time, so that nobody has to hold it."""
@@ -92,11 +106,11 @@ class Scan:
         except OSError as error:
             raise PassingError(f"can't be read ({error.strerror})") from error
 
-    def _decode(self, page: int) -> tuple[Decoded, int]:
+    def _decode(self, page: int) -> tuple[Decoded, int, int]:
         if self.header.format == "tiff":
             return decode_tiff_page(self.file, page)
         content = self.read()
-        return DECODE[self.header.format](content, self.header), stored_orientation(content)
+        return DECODE[self.header.format](content, self.header), stored_orientation(content), 0
 
 
 @contextmanager

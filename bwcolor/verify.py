@@ -86,7 +86,8 @@ def in_colour_already(original: Path, max_pixels: int, max_file_pixels: int = MA
     with open_scan(original, max_pixels, max_file_pixels) as scan:
         if label_in(read_metadata(scan)) is not None:
             return True
-        return all(scan.photo(page).kind == "colour" for page in range(scan.header.pages))
+        photos = (scan.photo(page) for page in range(scan.header.pages))
+        return all(photo.kind == "colour" or photo.stays for photo in photos)
 
 
 class _OfOutput(PhotoError):
@@ -124,7 +125,8 @@ def _compared(made: Scan, ours: list[Metadata], original: Scan, label: bool) -> 
     found: list[tuple[Check, Check]] = []
     for page in range(pages):
         found.append((
-            _check_brightness(made, original, page), _check_metadata(made, original, ours[page], theirs[page])
+            _check_brightness(made, original, page),
+            _check_metadata(made, original, ours[page], theirs[page], made.is_gray(page)),
         ))  # fmt: skip
     return [*checks, *(_merged(list(of_pages)) for of_pages in zip(*found, strict=True)), times]
 
@@ -250,13 +252,14 @@ def _lossless(scan: Scan) -> bool:
     return scan.header.format in ("png", "tiff", "bmp")
 
 
-def _check_metadata(made: Scan, original: Scan, ours: Metadata, theirs: Metadata) -> Check:
+def _check_metadata(made: Scan, original: Scan, ours: Metadata, theirs: Metadata, gray: bool) -> Check:
+    """gray: whether the output's page is one, as masks and the like are that were copied as they are."""
     missing = [*_different_tags(ours, theirs), *_different_resources(ours, theirs)]
     packet = xmp_of(theirs)
     readable = packet is not None and packets.labelled(packet, NOBODY)[1]
     if packet is not None and readable and not _contains(xmp_of(ours), packet):
         missing.append("XMP")
-    missing += _different_profile(ours.icc, theirs.icc)
+    missing += ["colour profile"] * (ours.icc != theirs.icc) if gray else _different_profile(ours.icc, theirs.icc)
     wanted = resolutions(theirs)
     wanted += [(down, across) for across, down in wanted if made.header.format == "bmp"]  # its pixels are upright
     if not _same_resolution(resolutions(ours), wanted):

@@ -29,6 +29,7 @@ from bwcolor.formats.header import bounded, sound
 from bwcolor.formats.oldjpeg import old_jpeg_pieces, old_jpeg_pixels
 from bwcolor.formats.png import plain as plain_png
 from bwcolor.formats.tiffchecks import CUT_OFF, check_jpeg, check_layout, check_size, raw_value, read_segment
+from bwcolor.formats.tifftags import MASK
 from bwcolor.turning import as_stored
 
 # Compressions whose output is the very bytes of the pixels, so that its length shows whether any are missing.
@@ -43,7 +44,9 @@ CHANNELS: dict[int, int] = {
     PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4, PHOTOMETRIC.MASK: 1,
 }  # fmt: skip
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of alpha, TIFF 6.0, ExtraSamples
-MASK = 4  # bit of NewSubfileType: a picture in colour is none
+GRAYS: dict[int, str] = {
+    PHOTOMETRIC.MINISWHITE: "miniswhite", PHOTOMETRIC.MINISBLACK: "minisblack", PHOTOMETRIC.MASK: "mask",
+}  # fmt: skip
 PLANAR_SEPARATE = 2
 BLOCK_ROWS = 256  # rows read at once from uncompressed files
 ORIENTATION, XMP, ICC = 274, 700, 34675
@@ -70,13 +73,42 @@ def _page(file: BinaryIO, number: int) -> Iterator[tifffile.TiffPage]:
         yield sound(tiff.pages[number].aspage())
 
 
-def decode_tiff_page(file: BinaryIO, number: int) -> tuple[Decoded, int]:
-    """Luma, alpha and colours of a page, and its orientation; see Photo."""
+def decode_tiff_page(file: BinaryIO, number: int) -> tuple[Decoded, int, int]:
+    """Luma, alpha and colours of a page, its orientation, see Photo, and its NewSubfileType."""
     with _page(file, number) as page:
-        orientation = _orientation(page, file)
+        orientation, kind = _orientation(page, file), _subfile_type(page)
         if _needs_libtiff(page):
-            return from_pixels(_libtiff_pixels(file, number, orientation)), orientation
-        return _gather(page, _strips(page, file)), orientation
+            return from_pixels(_libtiff_pixels(file, number, orientation)), orientation, kind
+        return _gather(page, _strips(page, file)), orientation, kind
+
+
+def _subfile_type(page: tifffile.TiffPage) -> int:
+    return int(page.subfiletype) | (MASK if page.photometric == PHOTOMETRIC.MASK else 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredGray:
+    """A page of one channel as it is stored. values: (height, width), uint8 or uint16, of `bits` bits, whatever black
+    and white are. photometric: what they are, as tifffile takes it."""
+
+    values: Pixels
+    bits: int
+    photometric: str
+
+
+def is_gray_page(file: BinaryIO, number: int) -> bool:
+    """Whether it has one channel, which is no number of a palette's color."""
+    with _page(file, number) as page:
+        return page.samplesperpixel == 1 and page.photometric in GRAYS
+
+
+def stored_gray(file: BinaryIO, number: int) -> StoredGray | None:
+    """A gray page's values; None where it has colors or alpha."""
+    if not is_gray_page(file, number):
+        return None
+    with _page(file, number) as page:
+        values = np.concatenate([strip[..., 0] for strip in _stored(page, file)])
+        return StoredGray(values, page.bitspersample, GRAYS[page.photometric])
 
 
 def _orientation(page: tifffile.TiffPage, file: BinaryIO) -> int:
@@ -111,7 +143,6 @@ def page_layout(file: BinaryIO, number: int) -> PageLayout:
         known = CHANNELS.get(page.photometric, 1) + (_alpha_kind(page) is not None)
         lost = [("extra channels of unknown meaning left out")] if page.samplesperpixel > known else []
         lost += ["pages inside a page (SubIFDs) left out"] if page.tags.get(330) is not None else []
-        lost += ["a mask became a picture like the others"] if page.subfiletype & MASK else []
         icc = raw_value(page, file, ICC)
         if page.tags.get(ICC) is not None and (icc is None or len(icc) < LEAST_ICC):
             icc = None
@@ -119,7 +150,7 @@ def page_layout(file: BinaryIO, number: int) -> PageLayout:
         return PageLayout(
             names.get(page.compression, "zlib"),
             icc,
-            int(page.subfiletype) & ~MASK,
+            _subfile_type(page),
             tuple(lost),
         )
 

@@ -30,6 +30,8 @@ STREAMS = frozenset({700, 33723, 34377})
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8, 129: 1}
 NUMBERS = SIZES | {5: 4, 10: 4}
 LONG, IFD, LONG8, IFD8 = 4, 13, 16, 18
+SUBFILE_TYPE = 254  # NewSubfileType, of whose bits
+REDUCED, MASK = 1, 4  # say that a page is a smaller version, and a transparency mask
 # LONG8 and SLONG8, which only BigTIFF has: the classic type instead, and struct's letters for both.
 NARROWER = {LONG8: (LONG, "Q", "I"), 17: (9, "q", "i")}
 
@@ -132,8 +134,8 @@ def write_tags(file: BinaryIO, pages: Sequence[Sequence[Tag]]) -> None:
     """Gives each page of a TIFF the tags of its place in `pages`, instead of the descriptive ones it has.
 
     file: open for reading and writing, such as tifffile writes. pages: tags as `read_tags` returns
-    them. All other entries stay. New folders are appended and the old ones are no longer pointed
-    to; the header is changed last, so a file that this raises PhotoError for still shows what it did.
+    them. All other entries stay, but for those of the same codes. New folders are appended and the old ones are no
+    longer pointed to; the header is changed last, so a file that this raises PhotoError for still shows what it did.
     """
     tiff = _open(file)
     layouts = [[entry for entry in entries if entry.code not in KEPT] for _, entries in _pages(tiff)]
@@ -143,6 +145,8 @@ def write_tags(file: BinaryIO, pages: Sequence[Sequence[Tag]]) -> None:
     file.seek(tiff.size)
     file.write(bytes(first - tiff.size))
     for number, (layout, tags) in enumerate(zip(layouts, pages, strict=True), 1):
+        codes = {tag.code for tag in tags}
+        layout = [entry for entry in layout if entry.code not in codes]
         folder = _folder(tiff, tags, at, layout, last=number == len(pages))
         file.seek(at)
         file.write(folder)

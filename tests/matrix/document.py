@@ -88,6 +88,11 @@ A photo that is stored turned stays stored as it is, with the same mark of orien
 show the same picture: BMP has no place for the mark, so its pixels are turned upright; and a HEIC is turned upright by
 its decoder, so what is made of it needs no mark.
 
+Behind the photo, a scanner's TIFF may have pages that are no pictures. Masks, and pages of one tone, such as the
+infrared plane that shows dust and scratches, are copied as they are: values, bits and type. A smaller version of the
+photo is colorized like the photo. Notes at the end of the run say which pages were copied. The infrared plane of
+black-and-white film looks like the photo itself, and is colorized unless its tag calls it a mask.
+
 Outputs say in their XMP that software made their colours. A BMP has no place for that.
 
 ## Large photos

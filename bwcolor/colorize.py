@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol, cast
 from bwcolor import __version__
 from bwcolor.budget import PixelBudget
 from bwcolor.chroma import Prediction, predict
-from bwcolor.commit import committed
+from bwcolor.commit import committed, remove_placeholder
 from bwcolor.embed import label_in
 from bwcolor.errors import ModelError, PassingError, PhotoError
 from bwcolor.formats.known import output_format
@@ -78,6 +78,8 @@ def colorize_photo(
 def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBudget, watch: Watch) -> Outcome:
     may_replace = options.overwrite or job.replace == job.target
     watch.beat()
+    for name in {job.target, job.copy}:
+        remove_placeholder(name)
     with open_scan(job.source, options.max_pixels, options.max_file_pixels) as scan:
         if not may_replace and os.path.lexists(job.target):
             return _existing(job, scan, model, options)

@@ -46,7 +46,7 @@ FromFile = Annotated[
 ]
 Null = Annotated[bool, typer.Option("--null", "-0", help="Names in LIST end with NUL instead of lines.")]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Work on at most N photos in this run.")]
-Flat = Annotated[bool, typer.Option("--flat", help="Put all outputs into one folder.")]
+Flat = Annotated[bool, typer.Option("--flat", help="Put all outputs into one folder, called roll1_01.jpg.")]
 Suffix = Annotated[str, typer.Option(metavar="TEXT", help="Put before the ending of outputs: _colored.")]
 RedoChoice = Annotated[
     Redo | None, typer.Option(help="stale: photos made with another model or other settings are made anew.")

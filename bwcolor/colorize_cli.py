@@ -3,6 +3,7 @@
 Heavy packages are imported inside the command, so that --help stays quick.
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -174,6 +175,7 @@ class _Order:
 
 def _carry_out(setup: "Setup", order: _Order) -> bool:
     """Plans and carries out a run, or says what it would do; returns whether any photo failed."""
+    from bwcolor.disk import Disk
     from bwcolor.plan import find_jobs, settle
     from bwcolor.progress import RunView
     from bwcolor.runs.ledger import making
@@ -185,10 +187,11 @@ def _carry_out(setup: "Setup", order: _Order) -> bool:
     options = setup.options
     with Supervisor(setup, order.timeout) as worker, stoppable(worker):
         look = remembered(worker.look) if order.watch else worker.look
+        disk_of = functools.cache(functools.partial(Disk, may_write=not order.dry_run))
 
         def find() -> "Plan":
             plan = find_jobs(
-                order.photos, order.out, options.overwrite, order.choice, order.naming, may_be_empty=order.watch
+                order.photos, order.out, options.overwrite, order.choice, order.naming, order.watch, disk_of
             )
             return settle(plan, options, look(plan.jobs))
 
@@ -215,6 +218,7 @@ def _carry_out(setup: "Setup", order: _Order) -> bool:
 def _print_plan(
     plan: "Plan", making: "Making", options: "ColorizeOptions", policy: "Policy", ledger: Path | None
 ) -> None:
+    from bwcolor.names import marks_in_words
     from bwcolor.plan import Job
     from bwcolor.printable import printable
     from bwcolor.runs.estimate import needs
@@ -238,7 +242,7 @@ def _print_plan(
     if plan.hidden:
         typer.echo(printable(plan.hidden.in_words()))
     if plan.renamed:
-        typer.echo(f"{plan.renamed} got names of their own: others want the same, or no disk takes names as long")
+        typer.echo(marks_in_words(plan.renamed))
     if wanted:
         typer.echo(f"to do: {needs(wanted, plan.out, options.jobs, options.detail).in_words()}")
     typer.echo(f"{len(plan.jobs)} photos, {len(wanted)} to do; nothing was written (--dry-run)")

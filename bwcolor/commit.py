@@ -1,7 +1,9 @@
 """Files that appear under their final name at once, complete, never over another file."""
 
 import contextlib
+import ctypes
 import errno
+import itertools
 import os
 import secrets
 import stat
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from bwcolor.disk import mode_of
 from bwcolor.errors import FolderError, PassingError
 
 if sys.platform != "win32":
@@ -17,7 +20,13 @@ if sys.platform != "win32":
 
 # What disks answer to a call that they do not know: hard links, flushing a folder.
 NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
-BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
+NO_LINKS = NOT_SUPPORTED | {errno.EPERM, errno.EMLINK, errno.EXDEV}  # the last of disks that join several
+# What disks answer to a name that they don't take, in a folder that exists: the last is exFAT's through FUSE.
+BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOENT})
+AT_FDCWD, RENAME_NOREPLACE = -100, 1  # Linux: fcntl.h, renameat2(2)
+RENAME_EXCL = 4  # macOS: sys/stdio.h
+REFUSED = "the output folder's disk does not take {} ({})"
+PLACEHOLDER = b"bwcolor is writing this file\n"
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".bwcolor-", ".part"
 
 
@@ -33,7 +42,7 @@ def committed(
 ) -> Iterator[BinaryIO]:
     """A new file to write and to read, which becomes `target` when the block ends well, and vanishes otherwise.
 
-    Written to a temporary sibling, flushed to disk, then linked to its name. With `overwrite` it
+    Written to a temporary sibling, flushed to disk, then linked or moved to its name. With `overwrite` it
     replaces what is there. times: of last access and change in nanoseconds, for the file to have as far as its disk
     can hold them. mode: the
     original's permission bits, which nobody gets more of; the owner may always read and write. Raises PassingError
@@ -41,7 +50,7 @@ def committed(
     full. An OSError of the block counts as one of writing: what reads files there must raise PhotoError.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         with _temporary(target.parent) as part:
             with part.open("x+b") as out:
                 with contextlib.suppress(OSError):  # a disk without locks
@@ -64,12 +73,22 @@ def committed(
     except IsADirectoryError as error:
         raise PassingError(f"{target} is a folder; move it away or choose another --out") from error
     except OSError as error:
-        if error.errno in BAD_NAME:
-            raise PassingError(f"the output folder's disk does not take its name ({error.strerror})") from error
         raise FolderError(
             f"{target.parent}: can't be written ({error.strerror}). Choose another folder with --out,"
             " or free some space, and run the same command again: what is done is skipped."
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder with all above it. Raises PassingError when the disk does not take the name of one."""
+    missing = itertools.takewhile(lambda one: not stat.S_ISDIR(mode_of(one)), (folder, *folder.parents))
+    for one in reversed(list(missing)):
+        try:
+            one.mkdir(exist_ok=True)
+        except OSError as error:
+            if error.errno in BAD_NAME:
+                raise PassingError(REFUSED.format(f"the name of its folder {one.name}", error.strerror)) from error
+            raise
 
 
 @contextlib.contextmanager
@@ -124,7 +143,7 @@ def _put_in_place(part: Path, target: Path, overwrite: bool) -> None:
         if overwrite:
             part.replace(target)
         else:
-            _link(part, target)
+            _put_under_free_name(part, target)
     except PermissionError as error:
         if target.is_dir() or not os.access(target.parent, os.W_OK):
             raise
@@ -132,20 +151,76 @@ def _put_in_place(part: Path, target: Path, overwrite: bool) -> None:
         raise PassingError(
             f"{target} can't be replaced ({error.strerror}): it may be read-only or open in another program"
         ) from error
-
-
-def _link(part: Path, target: Path) -> None:
-    """Gives the file its name unless the name is taken, in one step where the disk can do that."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
     except OSError as error:
-        if error.errno not in {*NOT_SUPPORTED, errno.EPERM, errno.EMLINK}:
+        if error.errno in BAD_NAME and part.exists():  # the folder took another name
+            raise PassingError(REFUSED.format("its name", error.strerror)) from error
+        raise
+
+
+def _put_under_free_name(part: Path, target: Path) -> None:
+    """Gives the file its name unless the name is taken, in one step where the disk can do that: by a hard link, or by
+    a move that replaces nothing. Else the name is taken by a placeholder, which the file then replaces."""
+    for in_one_step in (os.link, _move_to_free_name):
+        try:
+            in_one_step(part, target)
+        except FileExistsError:
             raise
-        if os.path.lexists(target):  # a disk without hard links, such as FAT: the check and the move are two steps
-            raise FileExistsError(target) from error
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+        else:
+            return
+    with target.open("xb") as placeholder:
+        placeholder.write(PLACEHOLDER)
+    try:
+        if not is_placeholder(target):
+            raise FileExistsError(target)  # somebody was so quick as to replace it
         part.replace(target)
+    except BaseException:
+        remove_placeholder(target)
+        raise
+
+
+def is_placeholder(path: Path) -> bool:
+    """Whether a file only keeps the name free for an output: where a run was killed it stays."""
+    try:
+        if path.stat(follow_symlinks=False).st_size != len(PLACEHOLDER):
+            return False
+        return path.read_bytes() == PLACEHOLDER
+    except OSError:
+        return False
+
+
+def remove_placeholder(path: Path) -> None:
+    """Frees the name of an output that a run was killed just before it gave it."""
+    if is_placeholder(path):
+        with contextlib.suppress(OSError):  # then the name stays taken, which will be told
+            path.unlink()
+
+
+def _move_to_free_name(part: Path, target: Path) -> None:
+    """Renames a file unless the name is taken. Raises OSError with EINVAL or ENOSYS where the system or the disk has no
+    such call."""
+    if sys.platform == "win32":
+        part.rename(target)  # which replaces nothing there
+        return
+    code = _rename(part, target)
+    if code:
+        raise OSError(code, os.strerror(code), str(part), None, str(target))
+
+
+def _rename(part: Path, target: Path) -> int:
+    """Linux's renameat2 or macOS's renamex_np, which Python lacks; the error's number, 0 for none."""
+    system = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(part), os.fsencode(target)
+    ctypes.set_errno(0)
+    if hasattr(system, "renameat2"):
+        failed = system.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_NOREPLACE)
+    elif hasattr(system, "renamex_np"):
+        failed = system.renamex_np(*names, RENAME_EXCL)
+    else:
+        return errno.ENOSYS
+    return ctypes.get_errno() or errno.EIO if failed else 0
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,25 +3,22 @@
 import hashlib
 import itertools
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bwcolor.errors import UsageError
 from bwcolor.formats.signatures import BLANKS
-from bwcolor.runs.places import kind_of_disk
 
 LONGEST = 255  # bytes of a file's name, on nearly all disks
 MARKS = (8, 16, 64)  # hexadecimal digits that tell names apart; more where fewer do not
-IGNORING_CASE = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3", "hfsplus", "apfs"})
-SEEN = 100  # files of a folder that are looked at
 
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How outputs are called. flat: without the folders of the input. suffix: put before the ending."""
+    """How outputs are called. flat: all in one folder, with the names of their folders in front. suffix: put before the
+    ending."""
 
     flat: bool = False
     suffix: str = ""
@@ -33,7 +30,21 @@ class Naming:
     def target(self, out: Path, name: Path) -> Path:
         """The output of the photo with this path below the input folder."""
         called = name.with_name(f"{name.stem}{self.suffix}{name.suffix.rstrip(BLANKS)}")
-        return out / (called.name if self.flat else called)
+        return out / ("_".join(called.parts) if self.flat else called)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a disk makes of names. fold: what makes names the same that it takes for the same. accepted: a name with
+    what it refuses replaced. longest: bytes of a name."""
+
+    fold: Callable[[str], str]
+    accepted: Callable[[str], str] = str
+    longest: int = LONGEST
+
+    def takes(self, name: str) -> bool:
+        """Whether a file or a folder may be called so."""
+        return self.accepted(name) == name and len(os.fsencode(name)) <= self.longest
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +55,18 @@ class Wanted:
     source: Path
 
 
-def told_apart(wanted: Sequence[Wanted], flat: bool, fold: Callable[[str], str]) -> list[tuple[Path, ...]]:
-    """The names with those changed that another photo's output has, that a folder has, or that are too long.
+def told_apart(wanted: Sequence[Wanted], rules: Rules) -> list[tuple[Path, ...]]:
+    """The names with those changed that another photo's output has, that a folder has, or that the disk refuses.
 
-    fold: what makes names the same that the disk takes for the same. All photos that want a name lose it, so that
-    the order in which they are found does not matter: flat outputs get their folders' names (roll1_01.jpg), others a
-    mark made of their path (01~3fa09c1b.jpg). A photo whose name nobody else wants keeps it, even if it looks like a
-    mark. Only photos of the same path, from two folders that are called the same, go by their order.
+    All photos that want a name lose it, so that the order in which they are found does not matter: they get a mark made
+    of their path (01~3fa09c1b.jpg). A photo whose name nobody else wants keeps it, even if it looks like a mark. Only
+    photos of the same path, from two folders that are called the same, go by their order. A folder whose name the disk
+    refuses gets a mark too.
     """
-    names = [one.names for one in wanted]
-    losers = clashing = _clashing(names, fold)
-    if flat:
-        for number in losers:
-            folders = "_".join(wanted[number].source.parent.parts)
-            if folders:
-                names[number] = tuple(path.with_name(f"{folders}_{path.name}") for path in names[number])
-        clashing = sorted(set(losers).intersection(_clashing(names, fold)))
+    folders: dict[Path, Path] = {}
+    bare = [tuple(_folder(path.parent, rules, folders) / path.name for path in one.names) for one in wanted]
+    names = list(bare)
+    losers = clashing = _clashing(names, rules)
     paths = _told_by_number([one.source for one in wanted])
     for turn in itertools.count():
         if not clashing:
@@ -67,9 +74,21 @@ def told_apart(wanted: Sequence[Wanted], flat: bool, fold: Callable[[str], str])
         for number in clashing:
             mark = hashlib.sha256(paths[number] + (b"/%d" % turn if turn >= len(MARKS) else b"")).hexdigest()
             mark = mark[: MARKS[min(turn, len(MARKS) - 1)]]
-            names[number] = tuple(_marked(path, mark) for path in wanted[number].names)
-        clashing = sorted(set(losers).intersection(_clashing(names, fold)))
+            names[number] = tuple(_marked(path, mark, rules) for path in bare[number])
+        clashing = sorted(set(losers).intersection(_clashing(names, rules)))
     return names
+
+
+def _folder(folder: Path, rules: Rules, known: dict[Path, Path]) -> Path:
+    """The folder that a disk has in place of one whose name, or whose folder's, it may refuse. known: of the same."""
+    if folder not in known:
+        above = _folder(folder.parent, rules, known) if folder.name else Path()
+        own = Path(folder.name)
+        if not rules.takes(folder.name):
+            mark = hashlib.sha256(os.fsencode(folder)).hexdigest()[: MARKS[0]]
+            own = Path(_cut(rules.accepted(folder.name), f"~{mark}", rules))
+        known[folder] = above / own
+    return known[folder]
 
 
 def _told_by_number(sources: Iterable[Path]) -> list[bytes]:
@@ -82,63 +101,34 @@ def _told_by_number(sources: Iterable[Path]) -> list[bytes]:
     return told
 
 
-def _clashing(names: Iterable[tuple[Path, ...]], fold: Callable[[str], str]) -> list[int]:
-    """Numbers of the photos of which a name is another's too, or a folder's, or too long."""
-    folded = [{fold(path.as_posix()) for path in paths} for paths in names]
+def _clashing(names: Iterable[tuple[Path, ...]], rules: Rules) -> list[int]:
+    """Numbers of the photos of which a name is another's too, or a folder's, or one that the disk refuses."""
+    folded = [{rules.fold(path.as_posix()) for path in paths} for paths in names]
     count = Counter(name for all_of_one in folded for name in all_of_one)
     parents = {path.parent for paths in names for path in paths}
-    folders = {fold(folder.as_posix()) for parent in parents for folder in (parent, *parent.parents)}
+    folders = {rules.fold(folder.as_posix()) for parent in parents for folder in (parent, *parent.parents)}
     return [
         number
         for number, (all_of_one, paths) in enumerate(zip(folded, names, strict=True))
         if any(count[name] > 1 or name in folders for name in all_of_one)
-        or any(len(os.fsencode(path.name)) > LONGEST for path in paths)
+        or not all(rules.takes(path.name) for path in paths)
     ]
 
 
-def _marked(path: Path, mark: str) -> Path:
-    """A name with the mark before its ending, cut where it would be too long."""
-    ending = f"~{mark}{path.suffix}"
-    stem, room = path.stem, LONGEST - len(os.fsencode(ending))
+def _marked(path: Path, mark: str, rules: Rules) -> Path:
+    """A name that the disk takes, with the mark before its ending, cut where it would be too long."""
+    accepted = Path(rules.accepted(path.name))
+    return path.with_name(_cut(accepted.stem, f"~{mark}{accepted.suffix}", rules))
+
+
+def _cut(stem: str, ending: str, rules: Rules) -> str:
+    room = rules.longest - len(os.fsencode(ending))
     while stem and len(os.fsencode(stem)) > room:
         stem = stem[:-1]
-    return path.with_name(stem + ending)
+    return stem + ending
 
 
-def folding(out: Path) -> Callable[[str], str]:
-    """What makes names the same that the disk of `out` takes for the same, or may: composed letters, and case."""
-    if _ignores_case(out):
-        return lambda name: unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-    return lambda name: unicodedata.normalize("NFC", name)
-
-
-def _ignores_case(out: Path) -> bool:
-    """Whether the disk of `out`, or of the nearest folder above it that exists, ignores upper and lower case.
-
-    A file that is there in either case tells; else the kind of disk may; else the folder's own name.
-    """
-    folder = next((path for path in (out, *out.parents) if path.is_dir()), Path())  # else a drive that is not there
-    for known in _with_letters(folder):
-        return _is_swapped(known)
-    if kind_of_disk(folder) in IGNORING_CASE:
-        return True
-    return not os.path.ismount(folder) and folder.name != folder.name.swapcase() and _is_swapped(folder)
-
-
-def _with_letters(folder: Path) -> Iterator[Path]:
-    """Some of what lies in a folder and has letters in its name."""
-    try:
-        with os.scandir(folder) as listing:
-            for entry in itertools.islice(listing, SEEN):
-                if entry.name.isascii() and entry.name != entry.name.swapcase():
-                    yield Path(entry.path)
-    except OSError:
-        return
-
-
-def _is_swapped(path: Path) -> bool:
-    """Whether a name in the other case is that of the same file."""
-    try:
-        return os.path.samestat(path.lstat(), path.with_name(path.name.swapcase()).lstat())
-    except OSError:
-        return False
+def marks_in_words(renamed: int) -> str:
+    """How many outputs are not called as their photos are, and why."""
+    outputs, have = ("output has", "a mark in its name") if renamed == 1 else ("outputs have", "a mark in their names")
+    return f"{renamed} {outputs} {have} (01~3fa09c1b.jpg): another has the same name, or the disk doesn't take it"

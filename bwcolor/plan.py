@@ -3,15 +3,17 @@
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from stat import S_ISDIR
 
+from bwcolor.disk import Disk, any_case, mode_of, same_name
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError, UsageError
 from bwcolor.formats.known import WRITABLE, Format, Header, check_size, output_format
 from bwcolor.formats.signatures import ending, has_photo_name
 from bwcolor.hidden import NOTHING, Hidden, together
-from bwcolor.names import Naming, Wanted, folding, told_apart
+from bwcolor.names import Naming, Wanted, told_apart
 from bwcolor.options import ColorizeOptions
 from bwcolor.recognize import why_no_photo
 from bwcolor.walk import EVERYTHING, Choice, LeftOut, walk
@@ -57,11 +59,10 @@ class Job:
 class Plan:
     """What a run will do, in the order of the names. out: the folder that gets the outputs, or one file. root: the
     folder or the photo that all photos lie in. folder: of outputs; None for one photo whose output lies beside it, or
-    was named. unwanted: number of photos that were not chosen. hidden: what the walk left alone as such. passed:
-    see Found. single: the
-    photo, when it is just one that was named. named: whether the user said how its output is called. flat: see Naming.
-    renamed: number of photos whose outputs got names of their own, because others wanted the same or no disk takes
-    names as long."""
+    was named. unwanted: number of photos that were not chosen. hidden: what the walk left alone as such. passed: see
+    Found. single: the photo, when it is just one that was named. named: whether the user said how its output is called.
+    renamed: number of photos whose outputs got names of their own, because others wanted the same or the disk refuses
+    it. disk: what it makes of names."""
 
     jobs: list[Job]
     left_out: list[LeftOut]
@@ -73,8 +74,8 @@ class Plan:
     passed: Counter[str] = field(default_factory=Counter)
     single: Path | None = None
     named: bool = False
-    flat: bool = False
     renamed: int = 0
+    disk: Disk = field(default_factory=lambda: Disk(Path()))
 
 
 def find_jobs(
@@ -84,14 +85,15 @@ def find_jobs(
     choice: Choice = EVERYTHING,
     naming: Naming = Naming(),  # noqa: B008 - frozen
     may_be_empty: bool = False,
+    disk_of: Callable[[Path], Disk] = Disk,
 ) -> Plan:
     """Walks folders, or takes single photos, and mirrors them under `out`.
 
     photos: one folder, one photo, or several of both, of which each folder gets one of its name under `out`.
     out: by default `<photos>_colored` beside the input; needed for several. For a single photo it may also be the name
     of the output. overwrite: whether outputs may replace files. choice: which photos of a folder are wanted.
-    may_be_empty: whether there may be no photos. Raises FolderError, NoPhotosError or UsageError before anything is
-    written.
+    may_be_empty: whether there may be no photos. disk_of: what tells of an output folder's disk. Raises FolderError,
+    NoPhotosError or UsageError before any output is written.
     """
     # abspath keeps links in the path, unlike resolve()
     inputs = [Path(os.path.abspath(path)) for path in ([photos] if isinstance(photos, Path) else photos)]
@@ -102,34 +104,36 @@ def find_jobs(
     if choice.listed is not None and (len(inputs) > 1 or not inputs[0].is_dir()):
         raise UsageError("--from-file names photos below one folder: name that folder, and no other.")
     if len(inputs) == 1 and inputs[0].is_file():
-        return _single(inputs[0], out, naming)
+        return _single(inputs[0], out, naming, disk_of)
     if len(inputs) > 1 and out is None:
         raise UsageError("several folders or photos need --out FOLDER.")
     out = Path(os.path.abspath(out)) if out else inputs[0].with_name(f"{inputs[0].name}_colored")
     for path in inputs:
         _refuse_output(path, out, overwrite)
-    plan = _found(inputs, out, choice, naming)
+    plan = _found(inputs, out, choice, naming, disk_of(out))
     if not plan.jobs and not may_be_empty:
         raise NoPhotosError(_nothing_found(plan))
     return plan
 
 
 def _refuse_output(photos: Path, out: Path, overwrite: bool) -> None:
-    if not out.exists():
+    if not mode_of(out):
         return
-    if out.samefile(photos):
+    real, real_out, disk = photos.resolve(), out.resolve(), Disk(out)  # which writes nothing: it may be the photos' own
+    if out.samefile(photos) or same_name(real, real_out, disk):  # exFAT through FUSE numbers each spelling anew
         raise UsageError(f"--out {out} is the input folder itself: outputs would replace your originals.")
     if not out.is_dir():
         raise FolderError(f"--out {out} is a file, not a folder.")
-    real, real_out = photos.resolve(), out.resolve()
-    if overwrite and (real in real_out.parents or real_out in real.parents):
+    if overwrite and any(
+        same_name(one, above, disk) for one, other in ((real, real_out), (real_out, real)) for above in other.parents
+    ):
         raise UsageError(
             f"--overwrite: {out} and {photos} lie inside one another, where photos of yours could be taken for outputs."
             " Choose an --out elsewhere."
         )
 
 
-def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Plan:
+def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming, disk: Disk) -> Plan:
     jobs: dict[Path, Job] = {}
     left_out: list[LeftOut] = []
     others: set[Path] = set()
@@ -155,7 +159,7 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming) -> Pla
             name = path.relative_to(above)
             jobs.setdefault(path, Job(path, naming.target(out, name), name=name))
     root = inputs[0] if len(inputs) == 1 else Path(os.path.commonpath(inputs))
-    plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), together(hidden), passed, flat=naming.flat)
+    plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), together(hidden), passed, disk=disk)
     plan = _one_output_each(plan, False)  # of all, so that what is chosen changes no names
     plan = replace(plan, jobs=[job for job in plan.jobs if job.source not in others])
     _refuse_replacing(plan, False)
@@ -274,20 +278,26 @@ def _refuse_replacing(plan: Plan, copies: bool) -> None:
 
     copies: whether photos may be copied. A copy that falls on its own photo is told when it comes to that.
     """
-    real, fold = functools.cache(lambda folder: Path(os.path.realpath(folder))), folding(plan.out)
+    real = functools.cache(lambda folder: Path(os.path.realpath(folder)))
     sources = [job.source for job in plan.jobs] + [left.path for left in plan.left_out]
-    photos = {fold(str(real(path.parent) / path.name)): path for path in sources}
+    photos: dict[str, list[Path]] = {}
+    for path in sources:
+        photos.setdefault(any_case(str(real(path.parent) / path.name)), []).append(path)
     for job in plan.jobs:
         for target in dict.fromkeys((job.target, job.copy) if copies else (job.target,)):
-            hit = photos.get(fold(str(real(target.parent) / target.name)))
-            if hit is not None and (hit != job.source or target == job.target):
-                raise UsageError(f"{target}: this output would replace one of your originals. Choose another --out.")
+            place = real(target.parent) / target.name
+            for hit in photos.get(any_case(str(place)), ()):
+                own_copy = hit == job.source and target != job.target
+                if not own_copy and same_name(real(hit.parent) / hit.name, place, plan.disk):
+                    raise UsageError(
+                        f"{target}: this output would replace one of your originals. Choose another --out."
+                    )
 
 
-def _single(photo: Path, out: Path | None, naming: Naming) -> Plan:
+def _single(photo: Path, out: Path | None, naming: Naming, disk_of: Callable[[Path], Disk]) -> Plan:
     if why := why_no_photo(photo):
         raise NoPhotosError(f"{photo} {why}. Kinds that can be read: {KINDS}.")
-    named = out is not None and not out.is_dir() and has_photo_name(out)
+    named = out is not None and not S_ISDIR(mode_of(out)) and has_photo_name(out)
     folder = Path(os.path.abspath(out)) if out is not None and not named else None
     if out is None:
         target = photo.with_name(f"{photo.stem}{naming.suffix or '_colored'}{photo.suffix}")
@@ -297,9 +307,12 @@ def _single(photo: Path, out: Path | None, naming: Naming) -> Plan:
         target = Path(os.path.abspath(out))
         if target.suffix.lower() != photo.suffix.lower() and target.suffix.lower() not in NAMED_FORMATS:
             raise UsageError(f"--out {out}: outputs can be {', '.join(sorted(NAMED_FORMATS))}.")
-    if target.exists() and target.samefile(photo):
+    disk = disk_of(folder) if folder else Disk(target.parent)
+    if mode_of(target) and (
+        target.samefile(photo) or same_name(target.resolve(), photo.resolve(), Disk(target.parent))
+    ):
         raise UsageError(f"--out {target} is the input itself: the output would replace your original.")
-    return Plan([Job(photo, target)], [], target, photo, folder, single=photo, named=named)
+    return Plan([Job(photo, target)], [], target, photo, folder, single=photo, named=named, disk=disk)
 
 
 def _one_output_each(plan: Plan, copies: bool) -> Plan:
@@ -311,7 +324,8 @@ def _one_output_each(plan: Plan, copies: bool) -> Plan:
         Wanted(tuple(path.relative_to(out) for path in paths), job.name) for job, paths in zip(jobs, ends, strict=True)
     ]
     told = []
-    for job, names in zip(jobs, told_apart(wanted, plan.flat, folding(out)), strict=True):
+    rules = plan.disk.rules(name for one in wanted for name in one.names)
+    for job, names in zip(jobs, told_apart(wanted, rules), strict=True):
         target = out / names[0]
         copy = out / names[1] if copies else target if job.copy == job.target else job.copy
         told.append(replace(job, target=target, copy=copy))

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from bwcolor.disk import Disk, mode_of, same_name
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.formats.signatures import ending, has_photo_name
 from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
 from bwcolor.recognize import Reason, has_picture_name, placeholder, recognized
+from bwcolor.runs.places import OWN_FOLDER
 
 RESOURCE_FORK = "._"
-OWN_FOLDER = ".bwcolor"  # in an output folder: the ledger and its lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _below(root: Path, path: Path) -> PurePosixPath:
 
 def _entries(root: Path, out: Path, choice: Choice) -> Iterator[Path | LeftOut | Hidden]:
     """Everything below a folder that is no folder, and what is not entered."""
-    pending = [root]
+    pending, is_out = [root], functools.partial(_is_out, out, Path(os.path.realpath(out)), Disk(out))
     while pending:
         folder = pending.pop()
         try:
@@ -157,7 +158,7 @@ def _entries(root: Path, out: Path, choice: Choice) -> Iterator[Path | LeftOut |
             try:
                 if not entry.is_dir(follow_symlinks=False):
                     yield path
-                elif path == out or (out.exists() and path.samefile(out)):  # a link may lead to either
+                elif is_out(path):
                     yield LeftOut(path, "is the output folder")
                 elif entry.name == OWN_FOLDER:
                     continue
@@ -168,6 +169,14 @@ def _entries(root: Path, out: Path, choice: Choice) -> Iterator[Path | LeftOut |
             except OSError as error:
                 yield LeftOut(path, f"can't be looked at ({error.strerror})", failed=True)
         pending.extend(reversed(folders))
+
+
+def _is_out(out: Path, real: Path, disk: Disk, path: Path) -> bool:
+    """Whether a folder is the output folder. A link may lead to either, and exFAT through FUSE numbers each spelling of
+    a name anew. real: `out` without links."""
+    if path == out or same_name(path, real, disk):
+        return True
+    return bool(mode_of(out)) and path.samefile(out)
 
 
 def _listed(root: Path, out: Path, names: tuple[Path, ...]) -> Iterator[Path | LeftOut]:

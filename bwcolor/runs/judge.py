@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bwcolor.commit import is_placeholder
 from bwcolor.options import ColorInput
 from bwcolor.plan import Job
 from bwcolor.report import ADOPTED, ADOPTED_STALE, Outcome
@@ -44,7 +45,8 @@ def judged(job: Job, ledger: Ledger, making: Making, policy: Policy) -> Job | Ou
     if record is None:
         return job
     path = ledger.out / record.path
-    there, source = fingerprint(path), fingerprint(job.source)
+    there = NO_FILE if is_placeholder(path) else fingerprint(path)
+    source = fingerprint(job.source)
     exists = there != NO_FILE
     if exists and record.output == NO_FILE:
         return job  # nobody knows the file, but its label may tell

@@ -27,7 +27,7 @@ from bwcolor.runs.ledger_file import (
     is_damage,
     put_aside,
 )
-from bwcolor.walk import OWN_FOLDER
+from bwcolor.runs.places import OWN_FOLDER
 
 NOT_OURS = "is not a ledger of bwcolor"
 HUGE = 2**63  # what SQLite's whole numbers stay below

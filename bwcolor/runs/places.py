@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bwcolor.errors import BusyError, FolderError
 
+OWN_FOLDER = ".bwcolor"  # in an output folder: the ledger and its lock
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = re.compile(
     r"nfs\d?|cifs|smb\d?|smbfs|9p|virtiofs|vboxsf|vmhgfs|prl_fs|afs|ceph|glusterfs|lustre|gpfs|beegfs|davfs2?"

@@ -17,7 +17,8 @@ from bwcolor.formats.known import EXTENSIONS
 from bwcolor.printable import printable
 from bwcolor.report import Outcome
 from bwcolor.runs.ledger import NO_FILE, Record
-from bwcolor.walk import OWN_FOLDER, LeftOut
+from bwcolor.runs.places import OWN_FOLDER
+from bwcolor.walk import LeftOut
 
 FILE = "bwcolor-report.jsonl"  # in the output folder
 COLUMNS = (

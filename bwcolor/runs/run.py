@@ -10,12 +10,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from stat import S_ISLNK
 from types import FrameType
 from typing import Any
 
 from bwcolor import __version__
 from bwcolor.commit import remove_leftovers
+from bwcolor.disk import mode_of
 from bwcolor.errors import BwcolorError, FolderError
+from bwcolor.names import marks_in_words
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job, Plan
 from bwcolor.progress import RunView
@@ -24,12 +27,11 @@ from bwcolor.runs.estimate import needs
 from bwcolor.runs.judge import Policy, judged, recorded
 from bwcolor.runs.ledger import Ledger, Making, Record, State, making
 from bwcolor.runs.messages import Ready
-from bwcolor.runs.places import held
+from bwcolor.runs.places import OWN_FOLDER, held
 from bwcolor.runs.quota import Quota
 from bwcolor.runs.records import FILE as REPORT
 from bwcolor.runs.records import Records, earlier_record, left_out_record, now, photo_record
 from bwcolor.runs.supervise import Stopped, Supervisor
-from bwcolor.walk import OWN_FOLDER
 
 LOCK = "lock"
 STATES: tuple[State, ...] = ("done", "skipped", "failed")
@@ -134,9 +136,7 @@ class Run:
         if plan.unwanted:
             self._view.say(f"{plan.unwanted} photos not chosen (--include, --exclude)")
         if plan.renamed:
-            self._view.say(
-                f"{plan.renamed} outputs get names of their own: others want the same, or none may be as long"
-            )
+            self._view.say(marks_in_words(plan.renamed))
         if found.disk > found.free:
             self._view.warn(f"note: {plan.out} may run out of space: outputs take roughly as much as is said above")
 
@@ -198,7 +198,7 @@ def _exit_code(error: BaseException) -> int:
 def _link_above(folder: Path, out: Path) -> Path | None:
     """The first link on the way from the output folder, which may be one itself, down to a folder in it."""
     above = [one for one in (folder, *folder.parents) if one != out and one.is_relative_to(out)]
-    return next((one for one in reversed(above) if one.is_symlink()), None)
+    return next((one for one in reversed(above) if S_ISLNK(mode_of(one, follow_links=False))), None)
 
 
 def foreseen(plan: Plan, making: Making, policy: Policy, path: Path | None) -> Iterator[tuple[Job, Job | Outcome]]:

@@ -14,8 +14,9 @@ import numpy as np
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError
 from bwcolor.photo import read_photo
 from bwcolor.resizing import scaled_size
+from bwcolor.runs.places import OWN_FOLDER
 from bwcolor.turning import upright
-from bwcolor.walk import OWN_FOLDER, walk
+from bwcolor.walk import walk
 from bwcolor_export.graph import Floats
 
 MOST_PHOTOS = 32  # of a folder: calibrating on three times as many changed nothing (0.01 CIEDE2000)

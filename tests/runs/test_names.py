@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from runtime.pictures import gray, saved, scene
 
+from bwcolor.disk import Disk
 from bwcolor.errors import UsageError
-from bwcolor.names import LONGEST, Naming, Wanted, folding, told_apart
+from bwcolor.names import LONGEST, Naming, Rules, Wanted, marks_in_words, told_apart
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Plan, find_jobs, settle
 
@@ -78,7 +79,7 @@ def test_any_set_of_photos_gets_a_name_each(
     photos: list[Path], naming: Naming, copies: bool, fold: Fold, random: Random
 ) -> None:
     wanted = wants(photos, naming, copies)
-    told = told_apart(wanted, naming.flat, fold)
+    told = told_apart(wanted, Rules(fold))
     owners: dict[str, int] = {}
     for number, names in enumerate(told):
         assert len(names) == len(wanted[number].names)
@@ -99,14 +100,14 @@ def test_any_set_of_photos_gets_a_name_each(
 
     shuffled = list(zip(wanted, told, strict=True))
     random.shuffle(shuffled)
-    assert told_apart([one for one, _ in shuffled], naming.flat, fold) == [names for _, names in shuffled]
+    assert told_apart([one for one, _ in shuffled], Rules(fold)) == [names for _, names in shuffled]
 
 
 def test_whoever_gives_names_like_all_marks_changes_nothing() -> None:
     """Of two photos that clash, one's marked names are all taken by files that are really called so."""
     impostors = like_marks("a.jpg")
     photos = [Path(name) for name in ("a.jpg", "A.jpg", *impostors)]
-    told = [names[0].name for names in told_apart(wants(photos, Naming(), False), False, ignores_case)]
+    told = [names[0].name for names in told_apart(wants(photos, Naming(), False), Rules(ignores_case))]
     assert told[2:] == impostors
     assert told[1] == like_marks("A.jpg")[0]
     assert told[0].startswith("a~")
@@ -115,27 +116,77 @@ def test_whoever_gives_names_like_all_marks_changes_nothing() -> None:
 
 def test_a_name_of_255_bytes_gets_its_mark_by_being_cut() -> None:
     photo = Path("ü" * 125 + "x.jpg")
-    (names,) = told_apart([Wanted((photo.with_name(photo.name + ".png"),), photo)], False, keeps_case)
+    (names,) = told_apart([Wanted((photo.with_name(photo.name + ".png"),), photo)], Rules(keeps_case))
     assert names[0].name.startswith("üüü")
     assert 253 <= len(os.fsencode(names[0].name)) <= 255
     assert names[0].name.endswith(f"~{mark_of(str(photo), 8)}.png")
 
 
-def test_flat_names_tell_their_folders_only_where_they_must() -> None:
+def test_flat_names_have_their_folders_in_front_all_of_them() -> None:
     photos = [
-        Path(name) for name in ("roll1/01.jpg", "roll2/01.jpg", "roll2/02.jpg", "01.jpg", "a/b/c.jpg", "a_b/c.jpg")
+        Path(name)
+        for name in ("01.jpg", "roll1/01.jpg", "roll1/02.jpg", "roll2/02.jpg", "a/b/c.jpg", "a_b/c.jpg", "a/d.jpg")
     ]
-    told = [names[0].name for names in told_apart(wants(photos, Naming(True), False), True, keeps_case)]
+    told = [names[0].name for names in told_apart(wants(photos, Naming(True), False), Rules(keeps_case))]
     assert told == [
-        "roll1_01.jpg", "roll2_01.jpg", "02.jpg", "01.jpg", f"c~{mark_of('a/b/c.jpg', 8)}.jpg",
-        f"c~{mark_of('a_b/c.jpg', 8)}.jpg",
+        "01.jpg", "roll1_01.jpg", "roll1_02.jpg", "roll2_02.jpg", f"a_b_c~{mark_of('a/b/c.jpg', 8)}.jpg",
+        f"a_b_c~{mark_of('a_b/c.jpg', 8)}.jpg", "a_d.jpg",
     ]  # fmt: skip
+
+
+def test_flat_names_sort_as_the_tree_does_and_stay_when_photos_come() -> None:
+    photos = [Path(folder, f"{number:06}.webp") for folder in ("box", "folder") for number in range(0, 30, 3)]
+    told = [names[0].name for names in told_apart(wants(photos, Naming(True), False), Rules(keeps_case))]
+    assert told == sorted(told)
+    more = [*photos, Path("box2/000003.webp"), Path("000003.webp")]
+    assert [names[0].name for names in told_apart(wants(more, Naming(True), False), Rules(keeps_case))][:20] == told
+
+
+REFUSED = frozenset("?:*\t\udce4")
+
+
+def tidy(name: str) -> str:
+    """What a disk makes of names that takes none of REFUSED and no points at the end."""
+    name = "".join("_" if char in REFUSED else char for char in name)
+    return f"{name[:-1]}_" if name.endswith(".") else name
+
+
+def test_what_a_disk_refuses_gets_a_name_of_its_own() -> None:
+    photos = [Path(name) for name in ("a?.jpg", "a*.jpg", "a_.jpg", "\udce4.jpg", "\u00e4.jpg", "x: y/b.jpg",
+                                      "x* y/b.jpg", "x_ y/b.jpg", "end./c.jpg", "end./d?.jpg")]  # fmt: skip
+    told = [names[0] for names in told_apart(wants(photos, Naming(), False), Rules(keeps_case, tidy))]
+    end = f"end_~{mark_of('end.', 8)}"
+    assert told == [
+        Path(name)
+        for name in (
+            f"a_~{mark_of('a?.jpg', 8)}.jpg", f"a_~{mark_of('a*.jpg', 8)}.jpg", "a_.jpg",
+            f"_~{mark_of(chr(0xDCE4) + '.jpg', 8)}.jpg", "\u00e4.jpg", f"x_ y~{mark_of('x: y', 8)}/b.jpg",
+            f"x_ y~{mark_of('x* y', 8)}/b.jpg", "x_ y/b.jpg", f"{end}/c.jpg",
+            f"{end}/d_~{mark_of('end./d?.jpg', 8)}.jpg",
+        )
+    ]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab?:*.\t\udce4 /", min_size=1, max_size=6).map(lambda name: Path(f"{name}.jpg")), unique=True))
+def test_any_names_on_a_disk_that_refuses_many(photos: list[Path]) -> None:
+    photos = [photo for photo in photos if not photo.is_absolute() and ".." not in photo.parts]
+    photos = [photo for photo in photos if not any(photo in other.parents for other in photos)]
+    told = told_apart(wants(photos, Naming(), False), Rules(keeps_case, tidy, 20))
+    assert len({names[0] for names in told}) == len(photos)
+    for names in told:
+        assert all(tidy(part) == part and len(os.fsencode(part)) <= 20 for part in names[0].parts)
+
+
+def test_the_sentence_counts_right() -> None:
+    assert marks_in_words(1).startswith("1 output has a mark in its name (")
+    assert marks_in_words(3).startswith("3 outputs have a mark in their names (")
 
 
 def test_photos_of_the_same_path_are_told_apart_too() -> None:
     """Two folders that are called the same, given together."""
     photo = Path("photos/1.jpg")
-    told = told_apart([Wanted((photo,), photo)] * 3, False, keeps_case)
+    told = told_apart([Wanted((photo,), photo)] * 3, Rules(keeps_case))
     assert len({names[0] for names in told}) == 3
 
 
@@ -155,17 +206,20 @@ def photo_bytes(ending: str) -> bytes:
 REAL = {ending: photo_bytes(ending) for ending in KINDS}
 
 
-def planned(photos: Path, out: Path, naming: Naming, **settings: object) -> Plan:
-    return settle(find_jobs(photos, out, naming=naming), ColorizeOptions(**settings))  # type: ignore[arg-type]
+def planned(photos: Path, out: Path, naming: Naming, disk_of: Callable[[Path], Disk], **settings: object) -> Plan:
+    plan = find_jobs(photos, out, naming=naming, disk_of=disk_of)
+    return settle(plan, ColorizeOptions(**settings))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("fold", [keeps_case, ignores_case])
 @pytest.mark.parametrize("naming", [Naming(), Naming(True), Naming(suffix="_c"), Naming(True, "é" * 120)])
 @pytest.mark.parametrize("color_input", ["skip", "copy"])
-def test_names_of_a_real_tree_are_one_to_one(
-    fold: Fold, naming: Naming, color_input: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bwcolor.plan.folding", lambda out: fold)
+def test_names_of_a_real_tree_are_one_to_one(fold: Fold, naming: Naming, color_input: str, tmp_path: Path) -> None:
+    def disk_of(out: Path) -> Disk:
+        disk = Disk(out)
+        disk.ignores_case = fold is ignores_case
+        return disk
+
     root = tmp_path / "photos"
     names = [
         "a.gif", "A.gif", "a.gif.png", "a.png", "a.jpg", "a.JPG", "a.bmp", "b.gif", "b.gif.png/a.jpg", "b/a.gif",
@@ -177,7 +231,7 @@ def test_names_of_a_real_tree_are_one_to_one(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(REAL[path.suffix])
     out = tmp_path / "out"
-    plan = planned(root, out, naming, color_input=color_input)
+    plan = planned(root, out, naming, disk_of, color_input=color_input)
     assert len(plan.jobs) == len(names)
     assert plan.left_out == []
     owners: dict[str, Path] = {}
@@ -189,21 +243,3 @@ def test_names_of_a_real_tree_are_one_to_one(
     (alone,) = [job for job in plan.jobs if job.source.name == "alone.jpg"]
     if naming.suffix != "é" * 120:
         assert alone.target == naming.target(out, Path("alone.jpg"))
-
-
-def test_a_disk_that_is_told_to_ignore_case_by_what_lies_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "1").mkdir()
-    fold = folding(tmp_path / "1" / "new")
-    assert fold("A") != fold("a"), "this disk keeps them apart; the name of its folder tells nothing"
-    assert fold("e\u0301") == fold("\u00e9"), "a copy on a Mac's disk would not"
-    monkeypatch.setattr("bwcolor.names.kind_of_disk", lambda folder: "exfat")
-    fold = folding(tmp_path / "1" / "new")
-    assert fold("A") == fold("a"), "nothing lies there: the kind of disk tells"
-    (tmp_path / "1" / "b").touch()
-    fold = folding(tmp_path / "1" / "new")
-    assert fold("A") != fold("a"), "a file there tells better"
-
-
-def test_the_root_of_a_disk_has_no_name_of_its_own() -> None:
-    folding(Path("/no such folder/out"))  # once: ValueError
-    folding(Path("/"))

@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from bwcolor.budget import PixelBudget
 from bwcolor.cli import app
 from bwcolor.colorize import colorize_photo
+from bwcolor.commit import PLACEHOLDER
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import find_jobs
 from bwcolor.runs.ledger import Ledger
@@ -215,6 +216,16 @@ def test_a_lost_ledger_costs_time_and_no_photo(photos: Path, out: Path, tiny_mod
     assert "skipped: b.jpg: a file of this name exists that no record knows" in result.stderr
     assert "0 colorized, 4 skipped (done already)" in run(photos, "--out", out, "--model", tiny_model).stderr
     assert {name for name in NAMES if outputs(out)[name] != before[name]} == {"b.jpg"}
+
+
+def test_a_placeholder_of_a_killed_run_gives_way(photos: Path, out: Path, tiny_model: Path) -> None:
+    """It keeps an output's name free on disks that have no better way; SIGKILL leaves it behind."""
+    out.mkdir()
+    (out / "a.png").write_bytes(PLACEHOLDER)
+    assert "5 colorized" in run(photos, "--out", out, "--model", tiny_model).stderr
+    (out / "a.png").write_bytes(PLACEHOLDER)  # of a run after that, which was to make it anew
+    assert "1 colorized, 4 skipped (done already)" in run(photos, "--out", out, "--model", tiny_model).stderr
+    assert PLACEHOLDER not in {content for content, _ in outputs(out).values()}
 
 
 def test_what_failed_for_good_is_not_tried_again(photos: Path, out: Path, tiny_model: Path) -> None:

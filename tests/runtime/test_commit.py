@@ -4,12 +4,14 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bwcolor.commit import commit, committed
-from bwcolor.errors import FolderError, PhotoError
+import bwcolor.commit as commit_module
+from bwcolor.commit import NO_LINKS, PLACEHOLDER, commit, committed
+from bwcolor.errors import FolderError, PassingError, PhotoError
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -45,19 +47,42 @@ def test_a_disk_that_can_not_hold_the_time_gets_the_file(
     assert files_in(tmp_path) == {"photo.png": b"content"}
 
 
-def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*_: object, **__: object) -> None:
-        raise OSError(errno.EPERM, "Operation not permitted")
+WAYS = {"link": (), "move": ("link",), "placeholder": ("link", "move")}  # what a disk can do, and what it can't
 
-    monkeypatch.setattr(os, "link", no_links)
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """How an output gets its name on a disk that lacks the better ways."""
+    (tmp_path / "one").touch()
+    if request.param == "move" and commit_module._rename(tmp_path / "one", tmp_path / "two") in NO_LINKS:
+        pytest.skip("this disk has no move that replaces nothing")
+    for path in tmp_path.iterdir():
+        path.unlink()
+    if "link" in WAYS[request.param]:
+        monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    if "move" in WAYS[request.param]:
+        monkeypatch.setattr(commit_module, "_move_to_free_name", refusing(errno.EINVAL))
+    return str(request.param)
+
+
+def refusing(number: int) -> Callable[..., None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+def test_nothing_is_replaced_in_whatever_way_a_name_is_given(way: str, tmp_path: Path) -> None:
     target = tmp_path / "photo.png"
     commit(b"first", target, overwrite=False)
     with pytest.raises(PhotoError, match="exists already"):
         commit(b"second", target, overwrite=False)
     assert files_in(tmp_path) == {"photo.png": b"first"}
+    commit(b"third", target, overwrite=True)
+    assert files_in(tmp_path) == {"photo.png": b"third"}
 
 
-def test_of_many_writers_of_one_name_exactly_one_wins(tmp_path: Path) -> None:
+def test_of_many_writers_of_one_name_exactly_one_wins(way: str, tmp_path: Path) -> None:
     target = tmp_path / "photo.png"
     refused: list[bytes] = []
     start = threading.Barrier(8)
@@ -78,6 +103,76 @@ def test_of_many_writers_of_one_name_exactly_one_wins(tmp_path: Path) -> None:
     assert len(refused) == 7
     (winner,) = set(contents) - set(refused)
     assert files_in(tmp_path) == {"photo.png": winner}
+
+
+@pytest.mark.parametrize("moment", ["before the placeholder", "after the placeholder"])
+def test_what_appears_meanwhile_is_never_replaced(moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "photo.png"
+    look = commit_module.is_placeholder
+
+    def appear(*_: object) -> None:
+        target.write_bytes(b"theirs")
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def replaced(path: Path) -> bool:
+        target.write_bytes(b"theirs")
+        return look(path)
+
+    monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    if moment == "before the placeholder":
+        monkeypatch.setattr(commit_module, "_move_to_free_name", appear)
+    else:
+        monkeypatch.setattr(commit_module, "_move_to_free_name", refusing(errno.EINVAL))
+        monkeypatch.setattr(commit_module, "is_placeholder", replaced)
+    with pytest.raises(PhotoError, match="exists already"):
+        commit(b"ours", target, overwrite=False)
+    assert files_in(tmp_path) == {"photo.png": b"theirs"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
+def test_a_placeholder_goes_when_its_file_does_not_come(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+    monkeypatch.setattr(commit_module, "_move_to_free_name", refusing(errno.ENOSYS))
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises((KeyboardInterrupt, FolderError)):
+        commit(b"content", tmp_path / "photo.png", overwrite=False)
+    assert files_in(tmp_path) == {}
+
+
+def test_a_placeholder_of_a_killed_run_is_known_and_nothing_else(tmp_path: Path) -> None:
+    for content in (b"", PLACEHOLDER[:-1], PLACEHOLDER + b" ", PLACEHOLDER.swapcase()):
+        (tmp_path / "photo.png").write_bytes(content)
+        commit_module.remove_placeholder(tmp_path / "photo.png")
+        assert files_in(tmp_path) == {"photo.png": content}
+    (tmp_path / "photo.png").write_bytes(PLACEHOLDER)
+    (tmp_path / "link.png").symlink_to(tmp_path / "photo.png")
+    commit_module.remove_placeholder(tmp_path / "link.png")
+    assert len(files_in(tmp_path)) == 2
+    commit_module.remove_placeholder(tmp_path / "photo.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["link.png"]
+    commit_module.remove_placeholder(tmp_path / "nothing.png")
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EINVAL, errno.EILSEQ])
+def test_a_folder_that_a_disk_refuses_costs_one_photo(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def refuse(path: Path, *rest: int) -> None:
+        if Path(path).name == "x?":
+            raise OSError(number, os.strerror(number))
+        make(path, *rest)
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(PassingError, match=r"does not take the name of its folder x\?"):
+        commit(b"content", tmp_path / "a" / "x?" / "photo.png", overwrite=False)
+    commit(b"content", tmp_path / "a" / "y" / "photo.png", overwrite=False)
 
 
 @pytest.mark.parametrize("call", ["fsync", "link"])

@@ -294,7 +294,7 @@ def test_names_that_differ_in_case_only_on_a_disk_that_ignores_case(
 ) -> None:
     tree(photos, "a.jpg", "A.JPG", "b.jpg", "e\u0301.png", "\u00e9.png")
     assert len(find_jobs(photos, tmp_path / "out").jobs) == 5, "this disk keeps them apart"
-    monkeypatch.setattr("bwcolor.names._ignores_case", lambda out: True)
+    monkeypatch.setattr("bwcolor.disk._seems_to_ignore_case", lambda out: True)
     plan = find_jobs(photos, tmp_path / "out")
     assert len({job.target.name.casefold() for job in plan.jobs}) == len(plan.jobs) == 5
     assert [job.target.name for job in plan.jobs if job.source.name == "b.jpg"] == ["b.jpg"]

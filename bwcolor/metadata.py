@@ -127,18 +127,19 @@ def _without_manifests(native: list[bytes]) -> tuple[list[bytes], tuple[str, ...
 
 
 def _read_png(source: bytes) -> Metadata:
-    known = _read_with_pillow(source)
-    native, lost = [], known.lost
-    for chunk in png.chunks(source):
+    about, damaged = png.description(source)
+    known = _read_with_pillow(about)
+    native, lost = [], (*known.lost, *damaged)
+    for chunk in png.chunks(about):
         kind = chunk.kind
-        if kind == b"IDAT" or not chunk.is_sound() or (kind == b"pHYs" and ABSURD in lost):
+        if kind == b"pHYs" and ABSURD in lost:
             continue
         if kind == b"iTXt" and bytes(chunk.body[: len(PNG_XMP)]) == PNG_XMP:
             continue
         if kind in PNG_KEPT:
             native.append(bytes(chunk.whole))
         if kind == b"iCCP" and known.icc is None:
-            lost = (*lost, "damaged colour profile left out")
+            lost = (*lost, "damaged color profile left out")
     return replace(known, native=tuple(native), lost=lost)
 
 
@@ -154,8 +155,6 @@ def _read_gif(source: bytes) -> Metadata:
 
 def _read_with_pillow(source: bytes) -> Metadata:
     with Image.open(io.BytesIO(source), formats=pillow_formats()) as image:
-        if image.format == "PNG":
-            image.load()  # text and EXIF may lie behind the pixels
         info = image.info
         block = info.get("exif")
         if isinstance(block, bytes) and block.startswith(EXIF_START):

@@ -30,6 +30,7 @@ from bwcolor.errors import PhotoError
 from bwcolor.fitting import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
 from bwcolor.formats.decoders import Pixels, to_eight_bits
 from bwcolor.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
+from bwcolor.formats.jpegrepair import mended
 from bwcolor.formats.known import Format
 from bwcolor.formats.tiffpages import PageLayout, page_layout, stored_gray, tiff_page_pixels
 from bwcolor.formats.tifftags import LONG, MASK, SUBFILE_TYPE, Tag, write_tags
@@ -99,7 +100,7 @@ def encode(scan: Scan, pages: Iterator[Page], coding: Coding, out: BinaryIO) -> 
     with _told_as(coding.format):
         content, more = ENCODERS[coding.format](scan, page.photo, page.chroma, metadata, coding)
     out.writelines(content)
-    return (*metadata.lost, *lost, *more)
+    return (*page.photo.notes, *metadata.lost, *lost, *more)
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def chroma_quantization(quality: int) -> list[int]:
 
 def _encode_jpeg(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, coding: Coding) -> Encoded:
     """Carries the luma of a gray file over bit for bit; that of other files is made a gray file first."""
-    source = scan.read() if scan.header.format == "jpeg" else b""
+    source = mended(scan.read()) if scan.header.format == "jpeg" else b""
     frame = carried_frame(source)
     table, progressive = luma_coding(source)
     del source  # not held while a large photo's luma takes its memory
@@ -139,7 +140,7 @@ def _encode_jpeg(scan: Scan, photo: Photo, chroma: Array, metadata: Metadata, co
     for strip in chroma_strips(photo.luma, chroma, coding.sampling):
         for encoder, plane in zip(encoders, strip, strict=True):
             encoder.add(plane)
-    gray = scan.read() if frame is not None else encode_gray(photo.luma, table or LUMA_TABLE, progressive)
+    gray = mended(scan.read()) if frame is not None else encode_gray(photo.luma, table or LUMA_TABLE, progressive)
     carried = carry_luma(gray, [encoder.finish() for encoder in encoders], coding.sampling)
     content, lost = put_into_jpeg(metadata, carried)
     return content, lost if photo.alpha is None else (*lost, "transparency left out: JPEG has no place for it")
@@ -232,7 +233,8 @@ def _write_tiff(scan: Scan, pages: Iterator[Page], out: BinaryIO) -> tuple[str, 
             mask = layout is not None and layout.kind & MASK
             tags.append(tiff_tags(page.metadata) + ([_kind_tag(layout)] if layout and page.photo.stays else []))
             lost += ["a mask became a picture like the others"] if mask and not page.photo.stays else []
-            lost += [*page.metadata.lost, *lost_in_tiff(page.metadata), *(layout.lost if layout else ())]
+            lost += [*page.photo.notes, *page.metadata.lost, *lost_in_tiff(page.metadata)]
+            lost += layout.lost if layout else ()
     write_tags(out, tags)
     return tuple(dict.fromkeys(lost))
 

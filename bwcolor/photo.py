@@ -33,7 +33,7 @@ class Photo:
 
     luma: (height, width), uint8 or uint16 (from 9 bits up, scaled to all 16), BT.601. alpha: the same shape and depth,
     or None. orientation: EXIF's 1..8. kind: whether it is gray, tinted in one tone, or in colour already. role: what
-    the page is for; the first one of a file always is a picture.
+    the page is for; the first one of a file always is a picture. notes: what the file lacks beside its picture.
     """
 
     luma: Pixels
@@ -41,6 +41,7 @@ class Photo:
     orientation: int
     kind: Kind
     role: Role = "picture"
+    notes: tuple[str, ...] = ()
 
     @property
     def stays(self) -> bool:
@@ -66,7 +67,7 @@ class Scan:
             decoded, orientation, subfile = self._decode(page)
         kind: Kind = "gray" if decoded.seen is None else kind_of(decoded.seen)
         role: Role = role_of(subfile, decoded.luma) if page else "picture"
-        return Photo(decoded.luma, decoded.alpha, orientation, kind, role)
+        return Photo(decoded.luma, decoded.alpha, orientation, kind, role, decoded.notes)
 
     @contextmanager
     def reading(self, page: int) -> Iterator[None]:
@@ -184,14 +185,13 @@ def _open(source: bytes) -> Image.Image:
 def stored_orientation(source: bytes) -> int:
     """EXIF's orientation of a file that is not a TIFF; 1 where there is none or it is damaged."""
     if source.startswith(png.START) and not PNG_DESCRIBES & {chunk.kind for chunk in png.chunks(source)}:
-        return 1  # Pillow would decode it to see what lies behind the pixels
+        return 1
+    source = png.description(source)[0] if source.startswith(png.START) else source
     with _open_or_none(source) as image:
         if image is None:
             return _jpeg_orientation(source) if source.startswith(SOI) else 1
         if image.format == "JPEG2000":  # whose boxes Pillow passes over
             return exif.orientation(jp2.described(source).get("exif", b""))
-        if image.format == "PNG":
-            image.load()  # its EXIF may lie behind the pixels
         try:
             value = image.getexif().get(274, 1)
         except Exception:  # damaged EXIF does not make the picture unreadable; it is carried over as it is

@@ -22,6 +22,7 @@ from bwcolor.formats.exiftags import described
 from bwcolor.formats.header import reason
 from bwcolor.formats.icc import gray_to_rgb
 from bwcolor.formats.jpeg import carried_frame, luma_coding, luma_parts
+from bwcolor.formats.jpegrepair import mended
 from bwcolor.formats.known import MAX_FILE_PIXELS, Format
 from bwcolor.formats.photoshop import IPTC, PREVIEWS, resources_in
 from bwcolor.formats.tifftags import GPS, NARROWER, Tag
@@ -216,7 +217,7 @@ def _is_clear(photo: Photo) -> bool:
 
 def _check_jpeg(made: Scan, original: Scan, words: str, same: bool, near: bool) -> Check:
     """A gray JPEG's luma is carried over; that of a JPEG with three components is encoded with the same table."""
-    source, output = original.read(), made.read()
+    source, output = mended(original.read()), made.read()
     parts = luma_parts(source)
     if same and parts is not None and parts == luma_parts(output):
         return Check("brightness", True, "the stored luma is the original's, bit for bit")

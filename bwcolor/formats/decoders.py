@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -28,6 +28,7 @@ from bwcolor.formats.jpeg import (
     is_complete,
     segments,
 )
+from bwcolor.formats.jpegrepair import NO_END, lacks_end, mended
 from bwcolor.formats.known import Format, Header
 from bwcolor.formats.pnm import pnm_pixels
 
@@ -37,6 +38,8 @@ SEEN_SIDE = 512  # px, longest side at which a photo's colours are looked at
 MORE = bytes.fromhex("5aa53cc3") * 64  # entropy-coded data, put behind a scan
 # What libjpeg says of padding between segments and of odd metadata; pixels are whole.
 HARMLESS = ("extraneous bytes before marker", "JFIF revision", "bad ICC marker", "Adobe color transform")
+SPACES = {"GRAY": "GRAYSCALE", "CMYK": "CMYK"}  # as two libraries call them
+CUT_OFF = png.CUT_OFF
 METADATA = frozenset({*range(APP0, APP14), APP15, COM})
 TRANSFORMS = frozenset({0, 1, 2})  # of APP14: what the components are
 # Pillow's modes that it turns into 8-bit RGB without loss; its 16 and 32-bit ones it would only cut off at 255.
@@ -46,11 +49,13 @@ COLOUR_MODES = frozenset({"P", "RGB", "CMYK", "YCbCr"})
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
     """luma: (height, width), uint8 or uint16, BT.601; alpha: the same, or None. seen: RGB (h, w, 3) uint8, at most
-    SEEN_SIDE px, of a file that can hold colours; None for a gray one."""
+    SEEN_SIDE px, of a file that can hold colours; None for a gray one. notes: what the file lacks beside its
+    picture."""
 
     luma: Pixels
     alpha: Pixels | None
     seen: NDArray[np.uint8] | None
+    notes: tuple[str, ...] = ()
 
 
 def from_pixels(pixels: Pixels) -> Decoded:
@@ -95,32 +100,59 @@ def full_range(pixels: NDArray[Any], bits: int) -> Pixels:
 
 def decode_jpeg(source: bytes, header: Header) -> Decoded:
     """The luma that the file stores, not computed from RGB; strict, since libjpeg paints what is missing gray."""
+    content, unended = mended(source), lacks_end(source)
+    decoded = _decode_mended(content, header, unended)
+    return replace(decoded, notes=(NO_END,)) if unended else decoded
+
+
+def _decode_mended(source: bytes, header: Header, exact: bool) -> Decoded:
+    """Decode a JPEG that has its end and its height. exact: whether its scans must end just where the picture does."""
     parts = whole_parts(source)
     if header.deep:  # 12 bit, or lossless of up to 16
-        return from_pixels(full_range(_deep_jpeg(parts), header.bits))
+        return from_pixels(full_range(_proven(parts), header.bits))
     components = next((part.head[9] for part in parts if part.marker in FRAMES), 1)
     stored_rgb = any(part.marker == APP14 and part.head[15:16] == b"\0" for part in parts)
     if components in (1, 3) and not stored_rgb:
-        luma = strictly_decoded(source, parts, "GRAY")
+        luma = strictly_decoded(source, parts, "GRAY", exact)
         if luma is not None and components == 1:
             return Decoded(luma[..., 0], None, None)
         if luma is not None:
-            seen = _simplejpeg(
-                _bare(parts), "RGB", strict=False, min_factor=1, min_width=SEEN_SIDE, min_height=SEEN_SIDE
-            )
-            return Decoded(luma[..., 0], None, reduced(seen))
+            return Decoded(luma[..., 0], None, reduced(_colors(parts)))
     else:  # CMYK, and RGB that is stored as such: only looked at, whether it is whole
-        strictly_decoded(source, parts, "CMYK" if components == 4 else "GRAY")
+        strictly_decoded(source, parts, "CMYK" if components == 4 else "GRAY", exact)
     return _decode_pillow(_joined(parts), header)
 
 
-def _deep_jpeg(parts: Sequence[Segment]) -> Pixels:
-    """Values as stored. Its decoder does not tell what is missing; but then, more data would change the picture."""
-    pixels = np.asarray(imagecodecs.jpeg8_decode(_joined(parts)))
-    longer = [part._replace(data=memoryview(bytes(part.data) + MORE)) if part.data else part for part in parts]
-    if not np.array_equal(pixels, imagecodecs.jpeg8_decode(_joined(longer))):
-        raise PhotoError("is cut off, or damaged")
+def _proven(parts: Sequence[Segment], **settings: Any) -> Pixels:
+    """Decode a JPEG with a decoder that does not tell what is missing; but then, more data would change the picture."""
+    pixels = np.asarray(imagecodecs.jpeg8_decode(_joined(parts), **settings))
+    longer = [
+        part._replace(data=memoryview(bytes(part.data).rstrip(b"\xff") + MORE)) if part.marker == SOS else part
+        for part in parts
+    ]
+    if not np.array_equal(pixels, imagecodecs.jpeg8_decode(_joined(longer), **settings)):
+        raise PhotoError(CUT_OFF)
     return pixels
+
+
+def _colors(parts: Sequence[Segment]) -> NDArray[np.uint8]:
+    """Decode a JPEG to RGB (h, w, 3), at least SEEN_SIDE px a side where it is that large."""
+    bare = _bare(parts)
+    if not _has_usual_sampling(bare):
+        return np.asarray(imagecodecs.jpeg8_decode(bare, outcolorspace="RGB"), np.uint8)
+    return _simplejpeg(bare, "RGB", strict=False, min_factor=1, min_width=SEEN_SIDE, min_height=SEEN_SIDE)
+
+
+def _has_usual_sampling(source: bytes) -> bool:
+    """Tell whether libjpeg-turbo's simple interface knows how a JPEG's components share the pixels.
+
+    It knows six ways, of the many that the standard has (ITU-T T.81, A.1.1).
+    """
+    try:
+        simplejpeg.decode_jpeg_header(source)
+    except ValueError:
+        return False
+    return True
 
 
 def whole_parts(source: bytes) -> list[Segment]:
@@ -130,27 +162,30 @@ def whole_parts(source: bytes) -> list[Segment]:
     if scans > MOST_SCANS:
         raise PhotoError(f"has {scans:,} scans, more than the {MOST_SCANS} that a JPEG may have here; save it anew")
     if not is_complete(parts):
-        raise PhotoError("is cut off, or damaged")
+        raise PhotoError(CUT_OFF)
     return parts
 
 
-def strictly_decoded(source: bytes, parts: Sequence[Segment], space: str) -> NDArray[np.uint8] | None:
+def strictly_decoded(
+    source: bytes, parts: Sequence[Segment], space: str, exact: bool = False
+) -> NDArray[np.uint8] | None:
     """Pixels of a JPEG; PhotoError when its scans are damaged. None for kinds that libjpeg-turbo's simple interface
-    does not know. parts: all of the file, used where padding or metadata between them stand in the way."""
+    does not know. parts: all of the file, used where padding or metadata between them stand in the way. exact: whether
+    scans must end just where the picture does, as those of a file must whose end nobody marked."""
     bare = _bare(parts)
-    for content, strict in ((source, True), (bare, True), (bare, False)):
+    if not _has_usual_sampling(bare):
+        _proven(parts)  # in all colors
+        pixels = np.asarray(imagecodecs.jpeg8_decode(bare, outcolorspace=SPACES[space]), np.uint8)
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+    for content, strict in [(source, True), (bare, True), *([] if exact else [(bare, False)])]:
         try:
             return _simplejpeg(content, space, strict=strict)
         except ValueError as error:
             if "rithmetic" in str(error) or "nsupported" in str(error):
                 return None
-            if "subsampling" in str(error):
-                raise PhotoError(
-                    "damaged, or stores colours in an odd resolution; save it as an ordinary JPEG"
-                ) from error
             if not any(words in str(error) for words in HARMLESS):
-                raise PhotoError(f"damaged: {str(error).rstrip('.')}") from error
-    return None
+                raise PhotoError(CUT_OFF if exact else f"damaged: {str(error).rstrip('.')}") from error
+    raise PhotoError(CUT_OFF)  # more data than the picture takes, of a file that lacks its end
 
 
 def _joined(parts: Sequence[Segment]) -> bytes:
@@ -171,11 +206,11 @@ def _simplejpeg(source: bytes, space: str, **settings: Any) -> NDArray[np.uint8]
 def _decode_png(source: bytes, header: Header) -> Decoded:
     if not header.deep:
         png.must_be_sound(source)
-        return _decode_pillow(source, header)
+        return _decode_pillow(png.picture(source), header)
     # Pillow cuts 16-bit colour to 8 bits without a word; OpenCV does not.
     pixels = _opencv(png.plain(source), header)
     if pixels.ndim == 2:
-        with Image.open(io.BytesIO(source), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(png.picture(source)), formats=["PNG"]) as image:
             clear = image.info.get("transparency")  # the one gray value that is transparent; OpenCV drops it
         alpha = np.where(pixels == clear, 0, 0xFFFF).astype(np.uint16) if isinstance(clear, int) else None
         return Decoded(pixels, alpha, None)
@@ -193,7 +228,7 @@ def _decode_jp2(source: bytes, header: Header) -> Decoded:
     if not header.deep:
         return _decode_pillow(source, header)
     if not jp2.has_end(source):  # as its decoder does not see
-        raise PhotoError("is cut off, or damaged")
+        raise PhotoError(CUT_OFF)
     return from_pixels(full_range(imagecodecs.jpeg2k_decode(source), header.bits))
 
 

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from bwcolor.errors import PhotoError
-from bwcolor.formats import jp2
+from bwcolor.formats import jp2, png
 from bwcolor.formats.jpeg import SOI, read_frame
 from bwcolor.formats.known import Format, Header, page_named
 from bwcolor.formats.pnm import header_of_pnm
@@ -78,7 +78,8 @@ def header_of(file: BinaryIO) -> Header:
     if format_ == "heic":
         register_heic(file)
     file.seek(0)
-    with Image.open(bounded(file), formats=pillow_formats()) as image:
+    shown = io.BytesIO(png.head(bounded(file))) if format_ == "png" else bounded(file)
+    with Image.open(shown, formats=pillow_formats()) as image:
         format_ = DECODERS[image.format or ""]
         bits = DEPTHS[format_](file, image) if format_ in DEPTHS else 8
         return Header(format_, image.width, image.height, bits, frames=getattr(image, "n_frames", 1))

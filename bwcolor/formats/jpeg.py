@@ -22,7 +22,7 @@ from bwcolor.options import Sampling  # 420: chroma at half of luma's rows and c
 # Markers, ITU-T T.81, table B.1.
 SOF0, SOF1, SOF2 = 0xC0, 0xC1, 0xC2  # baseline, extended, progressive; all Huffman-coded
 SOI = b"\xff\xd8"
-DHT, EOI, SOS, DQT, DRI = 0xC4, 0xD9, 0xDA, 0xDB, 0xDD
+DHT, EOI, SOS, DQT, DNL, DRI = 0xC4, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD
 RST0, RST7 = 0xD0, 0xD7
 APP0, APP1, APP2, APP13, APP14, APP15, COM = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF, 0xFE
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # without a length: TEM, RSTn, SOI
@@ -62,10 +62,18 @@ def read_frame(file: BinaryIO) -> Frame:
         for marker, head, _ in segments(source, until=SOS) if source.startswith(SOI) else ():
             if marker in FRAMES:
                 height, width = int.from_bytes(head[5:7], "big"), int.from_bytes(head[7:9], "big")
-                if len(head) < 13 or not width:
+                if len(head) >= 13 and not height:
+                    height = later_height(source + file.read())
+                if len(head) < 13 or not width or not height:
                     raise PhotoError(DAMAGED)
                 return Frame(marker, height, width, head[4], head[9], head[12])
     raise PhotoError(DAMAGED)
+
+
+def later_height(source: bytes) -> int:
+    """Find the number of lines that a DNL marker tells behind the first scan (ITU-T T.81, B.2.5); 0 without one."""
+    heads = (part.head for part in segments(source) if part.marker == DNL)
+    return next((int.from_bytes(head[4:6], "big") for head in heads), 0)
 
 
 class Segment(NamedTuple):
@@ -258,7 +266,7 @@ def _gray_frame(parts: list[Segment]) -> Frame | None:
         return None
     height, width = int.from_bytes(head[5:7], "big"), int.from_bytes(head[7:9], "big")
     tables_late = any(part.marker == DQT for part in parts[frames[0] :])
-    if not height or not width or tables_late:  # a height that a DNL marker gives later, tables that change
+    if not height or not width or tables_late:  # see jpegrepair for heights that come later; tables that change
         return None
     if not is_complete(parts):
         return None

@@ -1,17 +1,25 @@
 """The chunks of a PNG (PNG specification, third edition), and whether those of its pixels are whole."""
 
+import io
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from bwcolor.errors import PhotoError
 
 START = b"\x89PNG\r\n\x1a\n"
 CUT_OFF = "is cut off, or damaged"
-CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT"})
+PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})  # chunks that pixels are made of
+ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+# What is lost with a damaged chunk; one of another kind is called by its four letters.
+CONTENTS = {
+    b"tEXt": "text", b"zTXt": "text", b"iTXt": "text", b"eXIf": "EXIF", b"iCCP": "color profile", b"pHYs": "resolution",
+    b"tIME": "date",
+}  # fmt: skip
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: gray, RGB, palette, gray and RGB with alpha (11.2.1)
 PALETTE = 3
 FULL_BYTES = frozenset({8, 16})
@@ -35,6 +43,10 @@ class Chunk(NamedTuple):
         """Whether its checksum is right."""
         return zlib.crc32(self.whole[4:-4]).to_bytes(4, "big") == self.whole[-4:]
 
+    def is_ancillary(self) -> bool:
+        """Whether the picture can be shown without it (5.4); what tells transparency is part of it all the same."""
+        return self.kind[:1].islower() and self.kind not in PICTURE
+
 
 def chunks(source: bytes) -> Iterator[Chunk]:
     """Those that lie in the file."""
@@ -50,8 +62,63 @@ def chunks(source: bytes) -> Iterator[Chunk]:
 
 def must_be_sound(source: bytes) -> None:
     """Raises PhotoError when a checksum of what makes up the pixels is wrong: Pillow does not look at those."""
-    if not all(chunk.is_sound() for chunk in chunks(source) if chunk.kind in CRITICAL):
+    if not all(chunk.is_sound() for chunk in chunks(source) if chunk.kind in PICTURE):
         raise PhotoError(CUT_OFF)
+
+
+def head(file: BinaryIO) -> bytes:
+    """Read a PNG up to its pixels, without what only describes it: no damage there hides the picture."""
+    file.seek(0)
+    kept = [file.read(len(START))]
+    while len(begin := file.read(8)) == 8 and begin[4:] != b"IDAT":
+        whole = begin + file.read(int.from_bytes(begin[:4], "big") + 4)
+        chunk = Chunk(begin[4:], memoryview(whole)[8:-4], memoryview(whole))
+        if not chunk.is_ancillary() or (chunk.kind in ANIMATION and chunk.is_sound()):
+            kept.append(whole)
+    return b"".join([*kept, begin])
+
+
+def picture(source: bytes) -> bytes:
+    """Leave out what only describes a picture, however damaged that is."""
+    parts = list(chunks(source))
+    if not any(part.is_ancillary() for part in parts):
+        return source
+    return b"".join([START, *(part.whole for part in parts if not part.is_ancillary())])
+
+
+def description(source: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """Find what describes a picture: a PNG of one pixel with it, and in words what is damaged and not in it."""
+    sound: list[Chunk] = []
+    damaged: list[Chunk] = []
+    for chunk in chunks(source):
+        if chunk.is_ancillary():
+            (sound if chunk.is_sound() else damaged).append(chunk)
+    about = [chunk for chunk in sound if chunk.kind not in ANIMATION]
+    if not _opens(about):
+        damaged += [chunk for chunk in about if not _opens([chunk])]
+        about = [chunk for chunk in about if chunk not in damaged]
+    return _dot(about), tuple(dict.fromkeys(f"damaged {_content(chunk)} left out" for chunk in damaged))
+
+
+def _content(chunk: Chunk) -> str:
+    return CONTENTS.get(chunk.kind) or f"PNG chunk {chunk.kind.decode('ascii', 'replace')}"
+
+
+def _dot(about: Sequence[Chunk]) -> bytes:
+    """A black pixel with these chunks."""
+    begin = chunk_of(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    end = chunk_of(b"IDAT", zlib.compress(b"\0\0")) + chunk_of(b"IEND", b"")
+    return b"".join([START, begin, *(chunk.whole for chunk in about), end])
+
+
+def _opens(about: Sequence[Chunk]) -> bool:
+    """Whether Pillow can read them: it takes a description that it can't read for a damaged picture."""
+    try:
+        with Image.open(io.BytesIO(_dot(about)), formats=["PNG"]) as image:
+            image.load()
+    except Exception:  # parsers raise whatever they like on damaged data
+        return False
+    return True
 
 
 def chunk_of(kind: bytes, body: bytes) -> bytes:

@@ -146,7 +146,7 @@ def page_layout(file: BinaryIO, number: int) -> PageLayout:
         icc = raw_value(page, file, ICC)
         if page.tags.get(ICC) is not None and (icc is None or len(icc) < LEAST_ICC):
             icc = None
-            lost += ["damaged colour profile left out"]
+            lost += ["damaged color profile left out"]
         return PageLayout(
             names.get(page.compression, "zlib"),
             icc,

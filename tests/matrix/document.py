@@ -19,7 +19,7 @@ and fails when one of them exceeds its limits. Please change the words in `tests
 
 | Read | Written, unless `--format` or `--depth` says otherwise |
 |---|---|
-| JPEG, 8 bit: gray, YCbCr, RGB, CMYK; baseline, progressive, arithmetic, lossless | JPEG |
+| JPEG, 8 bit: gray, YCbCr, RGB, CMYK; baseline, progressive, arithmetic, lossless; any sampling factors | JPEG |
 | JPEG, 12 bit, and lossless with up to 16 bit | TIFF, 16 bit |
 | PNG: 1 to 16 bit, gray, palette, RGB, with and without transparency | PNG, 8 or 16 bit |
 | TIFF: 1 to 16 bit, gray, palette, RGB, CMYK, YCbCr; all its pages | TIFF, 8 or 16 bit, each page its own |
@@ -34,6 +34,9 @@ others become deflate, which loses nothing either. A page that this would make l
 most 16-bit scans, is written uncompressed. JPEG in TIFF is read in its old kind too (compression 6, of office copiers),
 whether tags point to a whole JPEG, to its head or to its tables. If a page of several can't be read, the file fails,
 and its line names the page.
+
+Read, with a note: a JPEG that lacks only its end marker, if every part of its picture is there; a PNG with damage
+beside its picture, in a text or a profile, which is left out. A JPEG may tell its height behind the first scan.
 
 Refused, with the reason: animated WebP, PNG and AVIF; TIFFs with signed, 32-bit or floating-point values; and what the
 format that was asked for can't hold. That is more than 8 bit in JPEG, WebP, AVIF and BMP (`--depth 8` gives the further

@@ -225,7 +225,7 @@ ODD_TAGS = [(2, 10, "abcdefghi"), (3, 3, (300, 2, 3)), (4, 1, 300_000_000)]
 def test_a_profile_of_an_odd_type_is_damage(tag: tuple[int, int, Any]) -> None:
     layout = page_layout(io.BytesIO(tiff(GRAY, extratags=[(34675, *tag, True)])), 0)
     assert layout.icc is None
-    assert layout.lost == ("damaged colour profile left out",)
+    assert layout.lost == ("damaged color profile left out",)
 
 
 def test_a_profile_in_longs_is_its_bytes() -> None:

@@ -627,7 +627,7 @@ def test_content_credentials_are_left_out_and_named(tmp_path: Path) -> None:
 
 def test_a_damaged_profile_of_a_png_is_named(tmp_path: Path) -> None:
     _, outcome = colorize(tmp_path / "a.png", png(GRAY, 0, (b"iCCP", b"ICC\0\0no zlib")))
-    assert outcome.notes == ("damaged colour profile left out",)
+    assert outcome.notes == ("damaged color profile left out",)
     _, outcome = colorize(tmp_path / "b.png", png_file(gray(GRAY)))
     assert outcome.notes == ()
 

@@ -16,7 +16,7 @@ from bwcolor.errors import DeviceError, ModelError
 from bwcolor.modelfile import ModelFile, read_model_file
 from bwcolor.spec import ModelSpec
 from bwcolor.standing import InWork, Spread, Standing
-from bwcolor.trial import check_signature, try_network
+from bwcolor.trial import check_output, check_signature, try_network
 
 Result = TypeVar("Result")
 
@@ -72,7 +72,7 @@ class OnnxModel:
 
     def _run(self, piece: NDArray[np.float32], options: ort.RunOptions | None) -> NDArray[np.float32]:
         try:
-            return self._shared.run(piece, options)
+            out = self._shared.run(piece, options)
         except SessionClosed as closed:
             raise Trouble("memory", self.device, "", 1) from closed
         except Exception as error:  # onnxruntime raises classes of its own for each kind of failure
@@ -80,6 +80,8 @@ class OnnxModel:
             if kind := trouble_kind(error, self.device):
                 raise Trouble(kind, self.device, what_it_said(error), len(piece)) from cause
             raise ModelError(f"the model failed on a photo: {what_it_said(error)}") from cause
+        check_output(piece.shape, out, self.spec)  # some networks give what they should for test pictures only
+        return out
 
     @property
     def label(self) -> str:
@@ -142,6 +144,12 @@ def troubles_of(model: Model) -> tuple[str, ...]:
     return tuple(dict.fromkeys(sentence for network in opened for sentence in network._standing.troubles))
 
 
+def files_of(model: Model) -> dict[str, tuple[str, ModelSpec]]:
+    """By path, the SHA-256 and the contract of each file that a model was loaded from."""
+    opened = [network for network in networks(model) if isinstance(network, OnnxModel)]
+    return {str(network.path): (network.sha256, network.spec) for network in opened}
+
+
 def carried_out(network: Network, work: Callable[[Network], Result]) -> tuple[Result, Network]:
     """What `work` makes with a network, and the network that really did it: always one from start to end.
 
@@ -190,10 +198,16 @@ def load_chosen(choose: Callable[[str], Choice], device: str, in_work: InWork | 
         try:
             if device != "auto":
                 return _load_on_gpus(choose(gpus[0]), gpus, in_work or InWork())
-            given_up = f"{gpus[0]} failed in the middle of the run"
-            return _load(
-                choose(gpus[0]), gpus[0], "an NVIDIA GPU was found", lambda: _load(choose("cpu"), "cpu", given_up)
-            )
+            choice = choose(gpus[0])
+
+            def to_cpu() -> OnnxModel:
+                on_cpu = choose("cpu")
+                if on_cpu.path == choice.path:  # by now there may be another model in it
+                    on_cpu = replace(on_cpu, sha256=first.sha256)
+                return _load(on_cpu, "cpu", f"{gpus[0]} failed in the middle of the run")
+
+            first = _load(choice, gpus[0], "an NVIDIA GPU was found", to_cpu)
+            return first
         except DeviceError as error:
             obstacle = str(error)
     if device != "auto":

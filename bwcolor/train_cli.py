@@ -3,6 +3,7 @@
 Heavy packages are imported inside the commands, so that --help stays quick.
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -200,6 +201,7 @@ def average(
 
 
 def _need_training_packages() -> None:
+    os.getcwd()  # noqa: PTH109 - raises where the current folder was deleted: torch would end the process there
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:
         from bwcolor.packages import install_line

@@ -47,6 +47,15 @@ def _check_tensor(tensor: Tensor, channels: int) -> None:
         raise ModelError(f"{tensor} is not float N x {channels} x H x W")
 
 
+def check_output(fed: tuple[int, ...], out: Array, spec: ModelSpec) -> None:
+    """Raises ModelError when what a network gave for pictures of the shape `fed` has not the shape that it should."""
+    channels = OUTPUTS[spec.output_kind].channels
+    given = np.shape(out)
+    if given[:2] != (fed[0], channels) or not _side_fits(given[2:], fed[2:], spec.shape):
+        count = {2: "two", 3: "three"}[channels]
+        raise ModelError(f"the model is unfit: pictures {fed} gave {given}, not {count} channels of their size")
+
+
 def try_network(run: Run, spec: ModelSpec) -> None:
     """Raises ModelError when what comes back from test pictures is not what the contract says."""
     for pictures, height, width in _test_sizes(spec):
@@ -77,10 +86,6 @@ def _try(run: Run, spec: ModelSpec, lumas: Array) -> None:
     """Raises ModelError when what comes back is not what the contract says."""
     fed = network_input(lumas, spec)
     out = _run_within_limit(run, fed)
-    channels = OUTPUTS[spec.output_kind].channels
-    if out.shape[:2] != (len(lumas), channels) or not _side_fits(out.shape[2:], lumas.shape[1:], spec.shape):
-        count = {2: "two", 3: "three"}[channels]
-        raise ModelError(f"pictures {fed.shape} gave {out.shape}, not {count} channels of their size")
     low, high = output_bounds(spec)
     slack = OVERSHOOT * (high - low)
     if out.min() < low - slack or out.max() > high + slack:

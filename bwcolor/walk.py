@@ -104,6 +104,12 @@ class Found:
         return len(self.others)
 
 
+def refuse_photo(option: str, path: Path, endings: str) -> None:
+    """Raises UsageError where a file that is to be written has the name of a photo, which an empty one may be too."""
+    if has_picture_name(path):
+        raise UsageError(f"{option} {path}: has the name of a photo. Choose one that ends in {endings}.")
+
+
 def walk(root: Path, out: Path, choice: Choice = EVERYTHING) -> Found:
     """The photos below a folder, in the order of their names or of the list.
 

@@ -1,5 +1,6 @@
 """The command line, in-process and as a subprocess."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from bwcolor import __version__
 from bwcolor.cli import app
+from bwcolor.exits import errors_as_sentences
 from bwcolor.metrics import colourfulness
 from bwcolor.packages import install_line
 
@@ -279,3 +281,46 @@ def test_photos_that_are_left_alone_are_counted(photos: Path, tiny_model: Path, 
     assert "in_colour.png" not in result.stderr
     assert "skipped: in_colour.png" in run(photos, "--out", tmp_path / "v", "--model", tiny_model, "-v").stderr
     assert "in_colour.png" not in run(photos, "--out", tmp_path / "q", "--model", tiny_model, "-q").stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the current folder can't be deleted there")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [".", "--out", "{out}"], ["{photos}", "--out", "out"], ["{photos}", "--out", "{out}", "--report", "r.csv"],
+        ["{photos}", "--out", "{out}", "--ledger", "l.sqlite"], ["eval", "."], ["train", "."], ["export", "a.pt"],
+        ["average", "a.pt", "b.pt", "--out", "c.pt"], ["models", "add", "a.onnx", "--kind", "l-to-ab"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)  # fmt: skip
+def test_a_current_folder_that_was_deleted_is_a_sentence(
+    arguments: list[str], photos: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    model = ["--model", str(tiny_model)] if "--out" in arguments and "average" not in arguments else []
+    places = {"out": str(tmp_path / "out"), "photos": str(photos)}
+    result = CliRunner().invoke(app, [argument.format(**places) for argument in arguments] + model)
+    assert result.exit_code == 5, result.exception
+    assert result.stderr.splitlines()[-1] == (
+        "error: the folder that you are in no longer exists. Change to another one and run the command again."
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the current folder can't be deleted there")
+def test_full_paths_need_no_current_folder(
+    photos: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = CliRunner().invoke(app, [str(photos), "--out", str(tmp_path / "out"), "--model", str(tiny_model)])
+    assert result.exit_code == 0, result.stderr
+
+
+def test_a_missing_file_of_ours_is_still_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError), errors_as_sentences():
+        raise FileNotFoundError

@@ -1,13 +1,16 @@
 """What the supervising process and the worker say to each other."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from bwcolor.errors import BwcolorError
 from bwcolor.formats.known import Header
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job
 from bwcolor.report import Outcome
+
+if TYPE_CHECKING:
+    from bwcolor.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,14 @@ class NoMore:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From the worker: the model is open. summary: lines for everybody. lines: exactly what was loaded, and why."""
+    """From the worker: the model is open. summary: lines for everybody. lines: exactly what was loaded, and why.
+    files: by path, the SHA-256 and the contract of each file that was opened."""
 
     summary: tuple[str, ...]
     lines: tuple[str, ...]
     label: str
     sha256: str
+    files: dict[str, tuple[str, "ModelSpec"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bwcolor.errors import FolderError, UsageError
-from bwcolor.formats.known import EXTENSIONS
 from bwcolor.printable import printable
 from bwcolor.report import Outcome
 from bwcolor.runs.ledger import NO_FILE, Record
 from bwcolor.runs.places import OWN_FOLDER
-from bwcolor.walk import LeftOut
+from bwcolor.walk import LeftOut, refuse_photo
 
 FILE = "bwcolor-report.jsonl"  # in the output folder
 COLUMNS = (
@@ -126,8 +125,7 @@ def opened_records(path: Path | None) -> Iterator[Records | None]:
     if path is None:
         yield None
         return
-    if path.suffix.lower() in EXTENSIONS:
-        raise UsageError(f"--report {path}: has the name of a photo. Choose one that ends in .jsonl or .csv.")
+    refuse_photo("--report", path, ".jsonl or .csv")
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UsageError(f"--report {path}: is no file. Choose another name.")
     with _told(path):

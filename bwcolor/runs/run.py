@@ -32,6 +32,7 @@ from bwcolor.runs.quota import Quota
 from bwcolor.runs.records import FILE as REPORT
 from bwcolor.runs.records import Records, earlier_record, left_out_record, now, photo_record
 from bwcolor.runs.supervise import Stopped, Supervisor
+from bwcolor.walk import refuse_photo
 
 LOCK = "lock"
 STATES: tuple[State, ...] = ("done", "skipped", "failed")
@@ -206,13 +207,21 @@ def foreseen(plan: Plan, making: Making, policy: Policy, path: Path | None) -> I
 
     path: of the ledger, if the user chose one. An output without a record counts as one to keep.
     """
-    ledger = Ledger.peek(plan.folder or plan.out.parent, path)
+    ledger = Ledger.peek(plan.folder or plan.out.parent, _chosen(path))
     with ledger or contextlib.nullcontext():
         for job, verdict in verdicts(plan, ledger, making, policy):
             kept = isinstance(verdict, Job) and not policy.overwrite and verdict.replace is None
             if kept and os.path.lexists(job.target):
                 verdict = Outcome(job, "skipped", UNKNOWN)
             yield job, verdict
+
+
+def _chosen(ledger: Path | None) -> Path | None:
+    """The full path of a ledger that the user chose; raises UsageError where it has the name of a photo."""
+    if ledger is None:
+        return None
+    refuse_photo("--ledger", ledger, ".sqlite")
+    return Path(os.path.abspath(ledger))
 
 
 @contextlib.contextmanager
@@ -232,7 +241,7 @@ def opened_ledger(plan: Plan, path: Path | None) -> Iterator[Ledger | None]:
         if plan.folder is None and path is None:
             yield None
         else:
-            yield stack.enter_context(Ledger.open(plan.folder or plan.out.parent, path))
+            yield stack.enter_context(Ledger.open(plan.folder or plan.out.parent, _chosen(path)))
 
 
 @contextlib.contextmanager

@@ -2,37 +2,28 @@
 
 import contextlib
 import math
-import os
-import pickle
 import re
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import BinaryIO, Literal, cast
+from typing import Literal, cast
 
 from bwcolor.budget import threads_for
 from bwcolor.commit import remove_leftovers
-from bwcolor.errors import DeviceError
+from bwcolor.errors import DeviceError, ModelError
 from bwcolor.formats.known import Header
 from bwcolor.plan import Job
 from bwcolor.report import Outcome
 from bwcolor.runs.clock import TICK, Clock
 from bwcolor.runs.ledger import fingerprint
 from bwcolor.runs.messages import Answer, Beat, Broken, Ended, Go, Intent, NoMore, Order, Pulse, Ready, Setup, Task
-from bwcolor.safe_path import safe_python_path
+from bwcolor.runs.transport import COMMAND, Gone, Wake, connect, start
 
-# -P: nothing is imported from the current folder, or from that of the file that is started. -E, -s: as of this process.
-COMMAND = (
-    sys.executable, "-P", *(["-E"] if sys.flags.ignore_environment else []),
-    *(["-s"] if sys.flags.no_user_site else []), str(Path(__file__).with_name("start_worker.py")),
-)  # fmt: skip
 START = 300.0  # seconds to open a model in, or to begin anything at all
 SILENT = 1.5  # seconds without a Pulse after which no thread of the worker can do anything
 WINDOW = 2  # tasks sent ahead, for each photo in work
@@ -42,11 +33,6 @@ KILLED = "SIGKILL"
 DEATHS = 3  # of the worker in a row without any photo in work, after which it is not begun again
 MEMORY = re.compile(r"(not enough|insufficient|out of) memory|bad_alloc", re.IGNORECASE)
 DOCTOR = "`bwcolor doctor` looks for the cause."
-
-# Photos share the cores: numpy's libraries must not use all of them for each small product, and wait for one another.
-ONE_THREAD_EACH = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
-# glibc gives each thread a heap of its own, which keeps what a large photo's file took after the photo is done.
-ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 
 Kind = Literal["look", "colorize"]
 Result = Outcome | Header | str
@@ -61,16 +47,6 @@ class _Flight:
     begun: bool = False
     since: float = math.inf
     intent: Outcome | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    """Put behind a worker's last answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wake:
-    """Put among the answers by a signal handler."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -88,7 +64,7 @@ class Supervisor:
         self._setup, self._timeout, self._command = setup, timeout, command
         self._threads = threads_for(setup.options.jobs)
         self._process: subprocess.Popen[bytes] | None = None
-        self._answers: SimpleQueue[Answer | _Gone | _Wake] = SimpleQueue()
+        self._answers: SimpleQueue[Answer | Gone | Wake] = SimpleQueue()
         self._orders: SimpleQueue[Order | Setup | None] = SimpleQueue()
         self._clock = Clock()
         self._heard = 0.0  # when the worker began, or last said or was told something
@@ -123,7 +99,7 @@ class Supervisor:
         self._stops += 1
         if self._stops == 1 and self._in_work:
             self._stop_at = time.monotonic() + GRACE
-            self._answers.put(_Wake())  # all else is for the loop to do: it may be in the middle of a message
+            self._answers.put(Wake())  # all else is for the loop to do: it may be in the middle of a message
         elif self._stops <= 2:  # later ones would only disturb the clearing up
             raise Stopped
 
@@ -132,11 +108,12 @@ class Supervisor:
         until = self._clock.now() + seconds
         while (left := until - self._clock.now()) > 0:
             answer = self._next(left)
-            if isinstance(answer, _Gone):  # killed while nothing was to be done
+            if isinstance(answer, Gone):  # killed while nothing was to be done
                 self._kill()
                 self._begin_again(self._last_words(), in_work=False)
             elif isinstance(answer, Ready):
                 self._deaths = 0
+                self._take(answer)
             elif isinstance(answer, Broken):
                 raise answer.error
 
@@ -146,7 +123,7 @@ class Supervisor:
             answer = self._next(START)
             if answer is None:
                 raise DeviceError(f"the process that runs the model did not answer for {START:g} s. {DOCTOR}")
-            if isinstance(answer, _Gone):
+            if isinstance(answer, Gone):
                 self._kill()
                 self._begin_again(self._last_words(), in_work=False)
             elif isinstance(answer, Broken):
@@ -202,7 +179,7 @@ class Supervisor:
                 else:
                     passing = lacked_memory and isinstance(result, Outcome)
                     yield flight.task.job, replace(cast(Outcome, result), lasting=False) if passing else result
-            elif isinstance(answer, _Gone) or answer is None:
+            elif isinstance(answer, Gone) or answer is None:
                 yield from self._bury(answer is None, kind, again, alone)
             elif isinstance(answer, Broken):
                 yield from _ends([flight for flight in self._kill() if _has_its_name(flight)])
@@ -241,7 +218,7 @@ class Supervisor:
         working = [flight.since + self._timeout for flight in self._flights.values() if flight.since < math.inf]
         return min(working, default=self._heard + START) - self._clock.now()
 
-    def _next(self, seconds: float) -> Answer | _Gone | _Wake | None:
+    def _next(self, seconds: float) -> Answer | Gone | Wake | None:
         """The next answer; None when there is none within so many seconds, or before the time to stop comes."""
         until = self._clock.now() + seconds
         while True:
@@ -257,13 +234,29 @@ class Supervisor:
                     self._heard = self._alive
                     return answer
 
-    def _take(self, answer: Answer | _Wake) -> None:
+    def _take(self, answer: Answer | Wake) -> None:
         """Answers that are the same whatever is being done."""
         if isinstance(answer, Beat) and answer.number in self._flights:
             flight = self._flights[answer.number]
             flight.begun, flight.since = True, math.inf if answer.waiting else self._clock.now()
         elif isinstance(answer, Ready):
-            self._ready = answer
+            if self._ready is None:
+                self._ready = answer
+            self._must_be_the_same(answer, self._ready)
+
+    def _must_be_the_same(self, now: Ready, first: Ready) -> None:
+        """Raises ModelError when a new worker finds another model in a file than the first one did.
+
+        Another file, such as that for the CPU after a GPU is gone, is what `--device auto` asks for, and is told.
+        """
+        for path in now.files.keys() & first.files.keys():
+            if now.files[path] != first.files[path]:
+                raise ModelError(
+                    f"{path}: was replaced while the run went on. Put the first file back, or go on with the new one:"
+                    " run the same command again."
+                )
+        if now.label != first.label:
+            self._note((f"the rest of the run is made with model {now.label}",))
 
     def _note(self, troubles: tuple[str, ...]) -> None:
         self.troubles += [trouble for trouble in troubles if trouble not in self.troubles]
@@ -311,19 +304,10 @@ class Supervisor:
     def _begin(self) -> None:
         self._answers, self._orders = SimpleQueue(), SimpleQueue()
         try:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env={**ONE_HEAP, **os.environ, **ONE_THREAD_EACH, "PYTHONPATH": safe_python_path()},
-                start_new_session=os.name != "nt",  # Ctrl-C reaches the parent alone
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )  # fmt: skip
+            self._process = start(self._command)
         except OSError as error:
             raise DeviceError(f"the process that runs the model can't be begun ({error.strerror}). {DOCTOR}") from error
-        # Threads, so that a worker that neither reads nor writes holds up nobody who wants to stop it.
-        for do, pipe, queue in (
-            (_listen, self._process.stdout, self._answers), (_speak, self._process.stdin, self._orders)
-        ):  # fmt: skip
-            threading.Thread(target=do, args=(pipe, queue), daemon=True).start()
+        connect(self._process, self._answers, self._orders)
         self._heard = self._alive = self._clock.now()
         self._tell(self._setup)
 
@@ -352,24 +336,6 @@ class Supervisor:
             with contextlib.suppress(ValueError):
                 return f"ended by {signal.Signals(-code).name}"
         return f"ended with code {code}"
-
-
-def _listen(answers: BinaryIO, queue: SimpleQueue[Answer | _Gone | _Wake]) -> None:
-    """Hears a worker until it is gone."""
-    with answers:
-        try:
-            while True:
-                queue.put(pickle.load(answers))
-        except Exception:  # the pipe has ended, or what came through it is no message
-            queue.put(_Gone())
-
-
-def _speak(orders: BinaryIO, queue: SimpleQueue[Order | Setup | None]) -> None:
-    """Tells a worker what is in the queue, until it is gone or there is None."""
-    with contextlib.suppress(OSError), orders:
-        while (order := queue.get()) is not None:
-            orders.write(pickle.dumps(order))
-            orders.flush()
 
 
 def _failed(job: Job, reason: str, lasting: bool) -> Outcome:

@@ -132,7 +132,7 @@ def _work(setup: Setup, line: Line) -> None:
     from bwcolor.colorize import colorize_photo
     from bwcolor.pipeline import in_threads
     from bwcolor.portions import portioned
-    from bwcolor.session import Model, on_gpu, summary, troubles_of
+    from bwcolor.session import Model, files_of, on_gpu, summary, troubles_of
     from bwcolor.zoo import load
 
     model: Future[Model] = Future()
@@ -158,9 +158,10 @@ def _work(setup: Setup, line: Line) -> None:
         try:
             options = setup.options
             opened = load(setup.model, setup.device)
+            files = files_of(opened)
             opened = portioned(opened, options.tile, options.batch, threads_for(options.jobs), setup.memory)
             _limit_memory(setup.memory, on_gpu(opened))
-            line.say(Ready(summary(opened), opened.lines, opened.label, opened.sha256))
+            line.say(Ready(summary(opened), opened.lines, opened.label, opened.sha256, files))
             model.set_result(opened)
         except BwcolorError as error:
             _give_up(line, error)

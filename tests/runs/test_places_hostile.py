@@ -28,6 +28,9 @@ from runs.processes import (
     states,
     until,
 )
+from typer.testing import CliRunner
+
+from bwcolor.cli import app
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="names and places as Linux has them")
 
@@ -299,6 +302,22 @@ def test_nothing_is_written_through_a_link_in_the_output(
         (tmp_path / "linked").symlink_to(tmp_path / "real")
         (tmp_path / "real").mkdir()
         assert run(tmp_path / "photos", "--out", tmp_path / "linked", "--model", tiny_model).code == 0, "it was named"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff"])
+@pytest.mark.parametrize("option", ["--ledger", "--report"])
+@pytest.mark.parametrize("name", ["b.jpg", "B.TIF", "c.psd", "d.png "])
+def test_no_option_takes_a_photo_for_a_file_to_write(
+    name: str, option: str, content: bytes, tiny_model: Path, tmp_path: Path
+) -> None:
+    photo(tmp_path / "photos" / "a.png")
+    mine = tmp_path / "photos" / name
+    mine.write_bytes(content)
+    arguments = [tmp_path / "photos", "--out", tmp_path / "out", "--model", tiny_model, option, mine]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2, result.stderr
+    assert f"{option} {mine}: has the name of a photo" in result.stderr
+    assert mine.read_bytes() == content
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,14 @@ from runs.processes import (
     supervisor,
     until,
 )
+from tiny_model import tiny_onnx, zhang_onnx
 
 from bwcolor.errors import DeviceError, FolderError, ModelError
+from bwcolor.foreign import Told, foreign_spec
+from bwcolor.modelfile import read_model_file
 from bwcolor.plan import Job
 from bwcolor.report import Outcome
+from bwcolor.sidecar import Contract, contract_content, contract_path, read_contract
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
 
@@ -210,6 +216,59 @@ def test_a_worker_killed_while_nothing_is_to_be_done(tiny_model: Path, tmp_path:
             while worker._deaths:  # until the new one has opened its model
                 worker.rest(0.1)
         assert ends(worker, [job])["a.png"].state == "done"
+
+
+def other_model(path: Path) -> None:
+    path.write_bytes(tiny_onnx(bias=(0.1, -0.1)))
+
+
+def other_contract(path: Path) -> None:
+    """The same network, fed and read in another way."""
+    read = read_contract(path)
+    assert read is not None
+    spec = replace(read.spec, output_range=(-100.0, 100.0))
+    contract_path(path).write_bytes(contract_content(replace(read, spec=spec)))
+
+
+@pytest.mark.parametrize("change", [other_model, other_contract])
+@pytest.mark.parametrize("working", [True, False])
+def test_a_model_that_is_replaced_during_the_run_never_colors_the_rest(
+    change: Callable[[Path], None], working: bool, tmp_path: Path
+) -> None:
+    """A new worker, after a crash, would open whatever is there by then."""
+    model = tmp_path / "mine.onnx"
+    if change is other_model:
+        model.write_bytes(tiny_onnx())
+    else:
+        model.write_bytes(zhang_onnx())
+        file = read_model_file(model)
+        spec = foreign_spec(Told("l-to-ab", "mine"), file.onnx)
+        contract_path(model).write_bytes(contract_content(Contract(file.sha256, spec)))
+    sources = [photo(tmp_path / "in" / "a.png", "segv"), *photos(tmp_path / "in", 12)]
+    with supervisor(model, jobs=1) as worker:
+        worker.ready()
+        change(model)
+        if working:
+            with pytest.raises(ModelError, match=r"mine\.onnx: was replaced while the run went on\. Put the first"):
+                list(worker.colorize(jobs_for(sources, tmp_path / "out"), lambda _: None))
+        else:
+            pid = worker._process.pid if worker._process else 0
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(ModelError, match="was replaced while the run went on"):
+                worker.rest(LONG)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_worker_that_finds_the_same_model_again_goes_on(tmp_path: Path) -> None:
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(tiny_onnx())
+    sources = [photo(tmp_path / "in" / "a.png", "segv"), *photos(tmp_path / "in", 3)]
+    with supervisor(model, jobs=1) as worker:
+        worker.ready()
+        model.unlink()
+        model.write_bytes(tiny_onnx())
+        ended = ends(worker, jobs_for(sources, tmp_path / "out"))
+    assert [ended[source.name].state for source in sources] == ["failed", "done", "done", "done"]
 
 
 def test_a_bug_on_one_photo_is_a_failed_photo(undisturbed: dict[str, str], tiny_model: Path, tmp_path: Path) -> None:

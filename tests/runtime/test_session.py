@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_model import TINY_SPEC, pointwise_onnx, tiny_onnx, write_tiny
 
 from bwcolor import devices, session, trial
+from bwcolor.chroma import predict_chroma
 from bwcolor.errors import DeviceError, ModelError, UsageError
 from bwcolor.session import Choice, load_chosen, load_model, on_gpu, summary
 
@@ -370,3 +371,27 @@ def test_weights_that_claim_more_than_there_is_are_refused(dims: list[int], tmp_
     weight.dims.extend(dims)
     with pytest.raises(ModelError, match=r"claims\.onnx: not an ONNX model that can be run"):
         load_model(written(tmp_path / "claims.onnx", loaded.SerializeToString()), "cpu")
+
+
+class OddNetwork:
+    """Gives what it should for the test pictures, and an output of another shape for whatever comes later."""
+
+    closed = False
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def run(self, batch: object, options: object) -> object:
+        return np.zeros(self.shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 2, 64, 64), (1, 1, 64, 64), (1, 3, 64, 64), (1, 2, 32, 32), (1, 2, 64), (1, 2), (), (0, 2, 64, 64)]
+)
+def test_an_output_of_another_shape_is_the_models_fault(shape: tuple[int, ...], tiny_model: Path) -> None:
+    odd = dataclasses.replace(load_model(tiny_model, "cpu"), _shared=OddNetwork(shape))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"the model is unfit: pictures \(1, 1, 64, 64\) gave .*, not two channels of"):
+        odd.run(np.zeros((1, 1, 64, 64), np.float32))
+    luma = np.full((64, 64), 100, np.uint8)
+    with pytest.raises(ModelError, match="the model is unfit"):
+        predict_chroma(luma, 1, odd, "fast")

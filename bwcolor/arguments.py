@@ -47,6 +47,13 @@ class ColorInput(enum.StrEnum):
     RECOLOR = "recolor"
 
 
+class SidecarChoice(enum.StrEnum):
+    """The choices of --sidecars."""
+
+    COPY = "copy"
+    SKIP = "skip"
+
+
 class LabelChoice(enum.StrEnum):
     """The choices of --label."""
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bwcolor.arguments import ColorInput, Depth, LabelChoice, OutputFormat, ProgressStyle, Redo, Sampling
+from bwcolor.arguments import ColorInput, Depth, LabelChoice, OutputFormat, ProgressStyle, Redo, Sampling, SidecarChoice
 
 Photos = Annotated[
     list[Path],
@@ -31,6 +31,9 @@ ChromaQuality = Annotated[int, typer.Option(min=1, max=100, help="JPEG quality o
 ColorInputChoice = Annotated[ColorInput, typer.Option(help="What becomes of photos that are in colour already.")]
 LabelOption = Annotated[
     LabelChoice, typer.Option(help="xmp: outputs say in metadata how they were made. visible: so does a mark.")
+]
+Sidecars = Annotated[
+    SidecarChoice, typer.Option(help="XMP and JSON files that describe photos: copy them beside the outputs, or not.")
 ]
 Include = Annotated[
     list[str] | None,

@@ -23,6 +23,7 @@ from bwcolor.arguments import (
     ProgressStyle,
     Redo,
     Sampling,
+    SidecarChoice,
     Strength,
 )
 from bwcolor.colorize_arguments import (
@@ -55,6 +56,7 @@ from bwcolor.colorize_arguments import (
     Report,
     RetryFailed,
     Saturation,
+    Sidecars,
     Suffix,
     Tile,
     Timeout,
@@ -95,6 +97,7 @@ def colorize(
     chroma_quality: ChromaQuality = 92,
     color_input: ColorInputChoice = ColorInput.SKIP,
     label: LabelOption = LabelChoice.XMP,
+    sidecars: Sidecars = SidecarChoice.COPY,
     include: Include = None,
     exclude: Exclude = None,
     hidden: Hidden = False,
@@ -137,6 +140,7 @@ def colorize(
             max_file_pixels=max_file_pixels, max_pages=max_pages, jobs=jobs, tile=tile, batch=batch,
             format=format_.value if format_ else None, eight_bit=depth is Depth.EIGHT, sampling=chroma.value,
             chroma_quality=chroma_quality, color_input=color_input.value, label=label.value,
+            sidecars=sidecars.value,
         )  # fmt: skip
         policy = Policy(overwrite, redo is Redo.STALE, retry_failed, color_input.value, limit)
         listed = read_list(from_file, null) if from_file is not None else None
@@ -223,6 +227,7 @@ def _print_plan(
     from bwcolor.printable import printable
     from bwcolor.runs.estimate import needs
     from bwcolor.runs.run import foreseen
+    from bwcolor.runs.sidecars import Sidecars
 
     wanted: list[Job] = []
     left = 0
@@ -243,6 +248,8 @@ def _print_plan(
         typer.echo(printable(plan.hidden.in_words()))
     if plan.renamed:
         typer.echo(marks_in_words(plan.renamed))
+    if options.sidecars == "copy" and (count := Sidecars(plan).count(wanted)):
+        typer.echo(f"{count:,} sidecars to copy (XMP, JSON)")
     if wanted:
         typer.echo(f"to do: {needs(wanted, plan.out, options.jobs, options.detail).in_words()}")
     typer.echo(f"{len(plan.jobs)} photos, {len(wanted)} to do; nothing was written (--dry-run)")

@@ -12,8 +12,9 @@ OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]
 Sampling = Literal["420", "444"]
 LabelKind = Literal["xmp", "visible", "none"]
 ColorInput = Literal["skip", "copy", "recolor"]
+SidecarChoice = Literal["copy", "skip"]
 NOT_OF_OUTPUTS = frozenset(
-    {"overwrite", "max_pixels", "max_file_pixels", "max_pages", "jobs", "batch", "color_input"}
+    {"overwrite", "max_pixels", "max_file_pixels", "max_pages", "jobs", "batch", "color_input", "sidecars"}
 )  # settings that leave outputs the same
 
 
@@ -37,6 +38,7 @@ class ColorizeOptions:
     sampling: of chroma, "420" or "444", where the format has a choice; chroma_quality: 1 to 100, of JPEG's chroma.
     color_input: what becomes of photos that are in colour already: left alone, copied, or colorized anew.
     label: outputs say in their XMP that their colours were made by software; "visible" writes it on the photo too.
+    sidecars: whether XMP and JSON files that describe photos are copied beside the outputs.
     """
 
     strength: float = 1.0
@@ -55,6 +57,7 @@ class ColorizeOptions:
     chroma_quality: int = 92
     color_input: ColorInput = "skip"
     label: LabelKind = "xmp"
+    sidecars: SidecarChoice = "copy"
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:

@@ -243,8 +243,8 @@ def _settled(job: Job, header: Header, plan: Plan, options: ColorizeOptions) -> 
     known_name = ending(job.source) in NAMED_FORMATS
     own_name = (form == header.format and known_name) or (differs and named == form)
     target = job.target if own_name else job.target.with_name(job.target.name + WRITABLE[form])
-    same_name = form == header.format and (known_name or not has_photo_name(job.source))
-    copy = target if same_name else _as_source(target, job.source)
+    copy_is_called_so = form == header.format and (known_name or not has_photo_name(job.source))
+    copy = target if copy_is_called_so else _as_source(target, job.source)
     pixels = header.pixels * header.pages
     return replace(
         job, target=target, format=form, copy=copy, pixels=pixels, pages=header.pages, bytes=_bytes(job.source)

@@ -154,6 +154,7 @@ class RunView:
         parts += [f"{count} skipped ({reason})" for reason, count in self.report.skipped.items()]
         parts += [f"{states['failed']} failed"] if states["failed"] else []
         parts += [f"{self.left_out} left out"] if self.left_out else []
+        parts += [f"{self.report.sidecars:,} sidecars copied"] if self.report.sidecars else []
         parts += [f"{self.left_by_limit:,} left for another run (--limit)"] if self.left_by_limit else []
         self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")
         self._tell_left_alone()

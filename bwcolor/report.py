@@ -25,7 +25,8 @@ class Outcome:
     settings stay the same. adopted: whether an output without a record was taken over by its label. path: the
     file that was written or found. input, output: their fingerprints, as far as anybody looked. made_by: the model
     that coloured it and the settings, where one did. doubt: how unsure its colours are, see chroma.Prediction; of its
-    most doubtful page. left_alone: why a skipped photo keeps the colors that it has; None of all others."""
+    most doubtful page. left_alone: why a skipped photo keeps the colors that it has; None of all others. sidecars:
+    copies of the photo's sidecars beside its output. new_sidecars: how many of them this run made."""
 
     job: Job
     state: State
@@ -41,21 +42,25 @@ class Outcome:
     made_by: Making | None = None
     doubt: float | None = None
     left_alone: LeftAlone | None = None
+    sidecars: tuple[Path, ...] = ()
+    new_sidecars: int = 0
 
 
 @dataclass(slots=True)
 class Report:
-    """Counts over a run: how many photos ended how, why they were skipped or left alone, and how often each note was
-    made."""
+    """Counts over a run: how many photos ended how, why they were skipped or left alone, how often each note was made,
+    and how many sidecars were copied."""
 
     states: Counter[State] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     left_alone: Counter[LeftAlone] = field(default_factory=Counter)
+    sidecars: int = 0
 
     def add(self, outcome: Outcome) -> None:
         self.states[outcome.state] += 1
         self.notes.update(outcome.notes)
+        self.sidecars += outcome.new_sidecars
         if outcome.state == "skipped":
             self.skipped[outcome.reason] += 1
         if outcome.left_alone is not None:

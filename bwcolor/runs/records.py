@@ -22,7 +22,7 @@ from bwcolor.walk import LeftOut, refuse_photo
 FILE = "bwcolor-report.jsonl"  # in the output folder
 COLUMNS = (
     "record", "source", "output", "state", "reason", "notes", "seconds", "doubt", "pixels", "bytes",
-    "source_sha256", "output_sha256", "model_sha256", "model", "ended", "this_run",
+    "source_sha256", "output_sha256", "model_sha256", "model", "ended", "this_run", "sidecars",
 )  # fmt: skip
 KEPT = "reports"  # in our own folder of an output folder: its earlier reports
 # What a line of a run's own work holds; inside a JSON string its quotation marks would have backslashes before them.
@@ -72,7 +72,8 @@ def photo_record(outcome: Outcome, known: Record | None = None) -> dict[str, Any
         "record": "photo", "source": str(job.source), "output": str(path or "") if done else "",
         "state": outcome.state, "reason": outcome.reason, **_making(known or outcome), "pixels": job.pixels,
         "bytes": job.bytes, "source_sha256": source, "output_sha256": output.sha256 if done else "",
-        "this_run": known is None,
+        "notes": [*(known.notes if known else ()), *outcome.notes], "this_run": known is None,
+        "sidecars": [str(path) for path in outcome.sidecars],
     }  # fmt: skip
 
 

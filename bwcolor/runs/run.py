@@ -31,6 +31,7 @@ from bwcolor.runs.places import OWN_FOLDER, held
 from bwcolor.runs.quota import Quota
 from bwcolor.runs.records import FILE as REPORT
 from bwcolor.runs.records import Records, earlier_record, left_out_record, now, photo_record
+from bwcolor.runs.sidecars import Sidecars
 from bwcolor.runs.supervise import Stopped, Supervisor
 from bwcolor.walk import refuse_photo
 
@@ -94,7 +95,9 @@ class Run:
             for left in plan.left_out:
                 self._view.leave_out(left)
                 self._write(left_out_record(left))
-            for outcome, known in self._outcomes(plan):
+            sidecars = Sidecars(plan) if self._options.sidecars == "copy" else None
+            for ended, known in self._outcomes(plan):
+                outcome = sidecars.copied(ended) if sidecars else ended
                 self._view.show(outcome)
                 self._met.add(outcome.job.target)
                 self._write(photo_record(outcome, known))
@@ -178,7 +181,7 @@ class Run:
             "model_sha256": self._making.model, "device": list(self._ready.lines),
             "settings": self._options.of_outputs(), **{state: states[state] for state in STATES},
             "left_out": view.left_out, "left_by_limit": view.left_by_limit, "not_chosen": plan.unwanted,
-            "hidden": plan.hidden.count, "troubles": self._worker.troubles,
+            "hidden": plan.hidden.count, "sidecars": view.report.sidecars, "troubles": self._worker.troubles,
         }  # fmt: skip
 
 

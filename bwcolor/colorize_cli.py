@@ -251,5 +251,6 @@ def _print_plan(
     if options.sidecars == "copy" and (count := Sidecars(plan).count(wanted)):
         typer.echo(f"{count:,} sidecars to copy (XMP, JSON)")
     if wanted:
-        typer.echo(f"to do: {needs(wanted, plan.out, options.jobs, options.detail).in_words()}")
+        records = plan.folder is not None and ledger is None
+        typer.echo(f"to do: {needs(wanted, plan.out, options.jobs, options.detail, records).in_words()}")
     typer.echo(f"{len(plan.jobs)} photos, {len(wanted)} to do; nothing was written (--dry-run)")

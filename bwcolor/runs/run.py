@@ -135,7 +135,8 @@ class Run:
     def _foresee(self, wanted: list[Job], plan: Plan) -> None:
         """Says what is likely to come, and that the disk is too small."""
         assert self._view is not None
-        found = needs(wanted, plan.out, self._options.jobs, self._options.detail)
+        records = self.ledger is not None and self.ledger.path.is_relative_to(plan.out)
+        found = needs(wanted, plan.out, self._options.jobs, self._options.detail, records)
         self._view.say(f"to do: {found.in_words()}")
         if plan.unwanted:
             self._view.say(f"{plan.unwanted} photos not chosen (--include, --exclude)")

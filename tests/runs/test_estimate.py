@@ -10,9 +10,12 @@ import pytest
 from bwcolor.budget import LEAST_PIXELS
 from bwcolor.formats.known import Format
 from bwcolor.machine import Cores
-from bwcolor.options import Detail, OutputFormat
+from bwcolor.options import ColorizeOptions, Detail, OutputFormat
 from bwcolor.plan import Job
+from bwcolor.report import Outcome
 from bwcolor.runs.estimate import BASE, COSTS, EACH, NETWORK, SEEN, START, Needs, needs, size_in_words, time_in_words
+from bwcolor.runs.ledger import Fingerprint, Ledger, Making, Record
+from bwcolor.runs.records import opened_records, photo_record
 
 
 def jobs(*photos: tuple[Format | None, int, int], pages: int = 1) -> list[Job]:
@@ -101,6 +104,26 @@ def test_every_output_format_has_its_costs() -> None:
         assert 0 < cost.seconds < 10
         assert 1 <= cost.memory < 50
         assert 0.1 < cost.disk < 9
+
+
+@pytest.mark.parametrize("count", [1, 20, 300])
+def test_ledger_its_log_and_report_are_foreseen(count: int, tmp_path: Path) -> None:
+    """As they are just before the run ends, when the log has not been emptied."""
+    photos = [Job(Path("/in", f"{number:04}.jpg"), tmp_path / f"{number:04}.jpg", "jpeg") for number in range(count)]
+    assert needs([], tmp_path, 1, records=True).disk == 0
+    foreseen = needs(photos, tmp_path, 1, records=True).disk - needs(photos, tmp_path, 1).disk
+    print_ = Fingerprint(10**6, 10**18, "a" * 64)
+    making = Making("b" * 64, "default 3 int8 (SHA-256 a8d00265b8f0…)", ColorizeOptions().as_json())
+    with Ledger.open(tmp_path) as ledger, opened_records(tmp_path / "bwcolor-report.jsonl") as report:
+        assert report is not None
+        for job in photos:
+            outcome = Outcome(job, "done", path=job.target, input=print_, output=print_, made_by=making)
+            known = Record(job.target, job.target, job.name, Path("/in"), print_, print_, making, "done")
+            ledger.intend(known)
+            ledger.write(known)
+            report.write(photo_record(outcome))
+        taken = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert taken / 1.5 < foreseen < 1.5 * taken
 
 
 def test_free_space_is_that_of_the_disk_that_takes_the_outputs(tmp_path: Path) -> None:

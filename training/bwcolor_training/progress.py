@@ -246,7 +246,7 @@ class TrainingLog:
 
 def _shortcoming(seen: int, validated: Validation | None) -> str:
     """Says why a model that was trained on `seen` crops is of no use; empty where nothing shows that."""
-    further = "Train on: the same command with --resume --minutes 60."
+    further = "Keep training with --resume --minutes 60."
     if seen < FEW_CROPS:
         return (
             f"This training was too short to be of use: it saw {seen:,} crops, and {FEW_CROPS:,} are hardly enough."

@@ -86,14 +86,14 @@ ModelName = Annotated[
     str,
     typer.Option(
         "--model", metavar="NAME|FILE.onnx|A+B",
-        help="A model's name (`bwcolor models` lists them), an ONNX file, or two of those, whose colours are averaged.",
+        help="A model's name (`bwcolor models` lists them), an ONNX file, or two of those, whose colors are averaged.",
     ),
 ]  # fmt: skip
-Strength = Annotated[float, typer.Option(help="How much colour: 0 (gray) to 1 (as the model says).")]
+Strength = Annotated[float, typer.Option(help="How much color: 0 (gray) to 1 (all that the model gives).")]
 DetailChoice = Annotated[
     Detail,
     typer.Option(
-        help="fast: one look at each photo. auto: two, which is better. max: tiles too: slow, and rarely better."
+        help="fast: look at each photo once. auto: twice, which is better. max: in tiles too; slow, and rarely better."
     ),
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]

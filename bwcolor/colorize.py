@@ -116,7 +116,7 @@ def _must_be_replaceable(job: Job, options: ColorizeOptions) -> None:
         return
     there = fingerprint(job.replace)
     if (there.size, there.mtime_ns) not in (job.replaced, (NO_FILE.size, NO_FILE.mtime_ns)):
-        raise PassingError("its output was changed by somebody while the run went on; --overwrite replaces it")
+        raise PassingError("its output was modified by another program during the run; --overwrite replaces it")
 
 
 def _done(job: Job, scan: Scan, source: Fingerprint, path: Path, out: BinaryIO, notes: tuple[str, ...]) -> Outcome:

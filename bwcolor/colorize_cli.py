@@ -127,7 +127,7 @@ def colorize(
     debug: Debug = False,
 ) -> None:
     """Colorize folders of black-and-white photos, or single ones. This is the main job."""
-    with errors_as_sentences("run the same command again to go on; what is done is skipped", debug):
+    with errors_as_sentences("run the same command again to continue; finished photos are skipped", debug):
         from bwcolor.errors import UsageError
         from bwcolor.names import Naming
         from bwcolor.options import ColorizeOptions
@@ -147,7 +147,7 @@ def colorize(
         if watch and limit is not None:
             raise UsageError("--limit and --watch don't go together: a watch has no end that a limit could count to.")
         if null and from_file is None:
-            raise UsageError("-0 says how names in a list end; name the list with --from-file.")
+            raise UsageError("-0 (--null) says how the names in a list are separated: it needs --from-file LIST.")
         failed = _carry_out(
             Setup(model, device, options, max_memory * 1_000_000, debug),
             _Order(

@@ -35,7 +35,7 @@ AGAIN = "install bwcolor again, as at first, with pip's --force-reinstall"
 MODEL = "default"
 RUNS = 7  # of which the median is told
 MIN_PYTHON = (3, 11)
-STEPS = {True: "mend what is NOT under packages first", False: "report it, with these lines"}
+STEPS = {True: "fix what is marked FAIL under packages first", False: "report it, with these lines"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,10 @@ def _system() -> Iterator[Finding]:
     found = cores()
     limit = f", limited to the time of {found.limit:g}" if found.limit else ""
     name = processor_name()
-    words = f"{name}; {found.usable} of {found.present} cores may be used{limit}"
+    words = f"{name}; {found.usable} of {found.present} cores can be used{limit}"
     yield fine("processor", words, name=name, cores=found.present, usable=found.usable, limit=found.limit)
     has = memory()
-    said = (("in all", has.total), ("free", has.free), ("may be taken by this container", has.limit))
+    said = (("in total", has.total), ("free", has.free), ("may be taken by this container", has.limit))
     words = ", ".join(f"{gigabytes(size)} {what}" for what, size in said if size) or "not known"
     yield fine("memory", words, total=has.total, free=has.free, limit=has.limit)
     names, text = sys.getfilesystemencoding(), locale.getencoding()
@@ -183,7 +183,7 @@ def _devices() -> Iterator[Finding]:
     from bwcolor.processor import fast_int8
 
     instructions = fast_int8()
-    words = instructions or "no fast instructions are known to be there; the larger model is used"
+    words = instructions or "no fast int8 instructions were found; the larger model file is used"
     yield Finding("devices", "int8", "ok" if instructions else "absent", words, facts={"instructions": instructions})
     yield _run_on("cpu")
     yield from _cuda()
@@ -257,7 +257,7 @@ def _run_on(device: str) -> Finding:
         fed = network_input(np.linspace(0, 1, side * side, dtype=np.float32).reshape(1, side, side), model.spec)
         median = statistics.median(_seconds(lambda: model.run(fed)) for _ in range(RUNS))
     except BwcolorError as error:
-        words, step = str(error).rstrip("."), "mend what is NOT in the other lines, else report it"
+        words, step = str(error).rstrip("."), "fix what is marked FAIL in the other lines; if nothing is, report this"
         return Finding("devices", device, "bad", words, step, facts, code and error.exit_code)
     except ImportError as error:
         return Finding("devices", device, "bad", f"can't be tried ({error})", STEPS[True], facts, code)
@@ -340,7 +340,7 @@ def _place(name: str, folder: Path, step: str) -> Finding:
     there = next(place for place in (folder, *folder.parents) if place.is_dir())
     writable, free = _writable(there), shutil.disk_usage(there).free
     facts = {"folder": str(folder), "exists": there == folder, "writable": writable, "free": free}
-    made = "" if there == folder else ", made when it is needed"
+    made = "" if there == folder else ", created when needed"
     if writable:
         return Finding("disk", name, "ok", f"{folder}{made}, free {gigabytes(free)}", facts=facts)
     return Finding("disk", name, "bad", f"{folder}: can't be written", step, facts)

@@ -14,16 +14,16 @@ from bwcolor.exits import errors_as_sentences
 if TYPE_CHECKING:
     from bwcolor.doctor import Finding
 
-MARKS = {"ok": "ok", "absent": "-", "bad": "NOT"}
+MARKS = {"ok": "ok", "absent": "-", "bad": "FAIL"}
 FORMAT = 1  # of the JSON; a key that is there keeps its meaning
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object with the same content.")] = False,
 ) -> None:
-    """Say what there is on this machine, what lacks, and what to do about it; try every device and model.
+    """Say what this machine has, what is missing, and what to do about it; try every device and model.
 
-    Lines begin with ok, with - for what is not there and not needed, or with NOT. Nothing names you or your computer:
+    Lines begin with ok, with - for what is not there and not needed, or with FAIL. Nothing names you or your computer:
     the home folder is ~. The exit code is 0 if photos can be colorized on the CPU at least.
     \f
 
@@ -44,7 +44,7 @@ def doctor(
         if as_json:
             typer.echo(json.dumps(_as_json(found, code, devices(found)), indent=1))
         elif code:
-            typer.echo("\nPhotos can't be colorized here: see the lines that begin with NOT.")
+            typer.echo("\nPhotos can't be colorized here: see the lines that begin with FAIL.")
         else:
             typer.echo(f"\nPhotos can be colorized here, on {', '.join(devices(found))}.")
         if code:
@@ -56,7 +56,7 @@ def _show(finding: "Finding", first: bool) -> None:
     if first:
         typer.echo(f"\n{finding.section}")
     step = f". Next: {finding.step}" if finding.step else ""
-    typer.echo(_printable(f"{MARKS[finding.state]:4}{finding.name:22}  {finding.words}{step}"))
+    typer.echo(_printable(f"{MARKS[finding.state]:5}{finding.name:22}  {finding.words}{step}"))
 
 
 def _as_json(found: "list[Finding]", code: int, devices: list[str]) -> dict[str, Any]:

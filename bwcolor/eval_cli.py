@@ -27,7 +27,7 @@ class ProtocolName(enum.StrEnum):
 
 
 def evaluate(
-    photos: Annotated[Path, typer.Argument(help="A folder of colour photos, or one.")],
+    photos: Annotated[Path, typer.Argument(help="A folder of color photos, or a single one.")],
     model: ModelName = "default",
     device: Device = "auto",
     strength: Strength = 1.0,

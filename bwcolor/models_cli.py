@@ -204,7 +204,7 @@ def _rows(file: "ModelFile", spec: "ModelSpec", card: Path | None) -> list[tuple
         ("model", f"{spec.name} {spec.version}"),
         ("file", f"{file.path} ({len(file.content) / 1e6:.1f} MB)"),
         ("SHA-256", file.sha256),
-        ("licence", spec.licence or NOTHING_SAID),
+        ("license", spec.licence or NOTHING_SAID),
         ("trained on", spec.training_data or NOTHING_SAID),
         ("recipe", spec.recipe or NOTHING_SAID),
         ("configuration", f"SHA-256 {spec.training_sha256}" if spec.training_sha256 else NOTHING_SAID),
@@ -226,7 +226,7 @@ OUTPUT_WORDS = {"cbcr": "Cb and Cr from -0.5 to 0.5", "ab": "a* and b* from -128
 
 
 def _ends(ends: "Range") -> str:
-    return "normalised by ImageNet's mean and deviation" if isinstance(ends, str) else f"{ends[0]:g} to {ends[1]:g}"
+    return "normalized by ImageNet's mean and deviation" if isinstance(ends, str) else f"{ends[0]:g} to {ends[1]:g}"
 
 
 def _seen(spec: "ModelSpec") -> str:
@@ -263,7 +263,7 @@ def _measured(file: "ModelFile") -> list[tuple[str, str]]:
 
 
 def _trial(trial: "Trial") -> str:
-    scale = "gray has 0, a usual photo 40"
+    scale = "gray has 0, a typical photo 40"
     text = f"a test picture took {trial.seconds:.2f} s, colourfulness {trial.colourfulness:.1f} ({scale})"
     return text if trial.has_colour else f"{text}: hardly any colour; is its output range right?"
 

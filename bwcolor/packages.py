@@ -27,7 +27,7 @@ ONLY_NAMED = ("torch", "torchvision")  # for training; looked up, never imported
 CODECS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "jpeg": (("jpg",), ("JPEG8",)), "png": (("zlib",), ()), "tiff": (("libtiff",), ("LZW", "ZLIB", "ZSTD", "CCITTRLE")),
     "webp": (("webp",), ()), "bmp": ((), ()), "gif": ((), ()), "jp2": (("jpg_2000",), ("JPEG2K",)),
-    "avif": (("avif",), ("AVIF",)),
+    "avif": (("avif",), ("AVIF",)), "pnm": ((), ()),
 }  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def find_jobs(
     if len(inputs) == 1 and inputs[0].is_file():
         return _single(inputs[0], out, naming, disk_of)
     if len(inputs) > 1 and out is None:
-        raise UsageError("several folders or photos need --out FOLDER.")
+        raise UsageError("for several folders or photos, name a folder for the results with --out FOLDER.")
     out = Path(os.path.abspath(out)) if out else inputs[0].with_name(f"{inputs[0].name}_colored")
     for path in inputs:
         _refuse_output(path, out, overwrite)

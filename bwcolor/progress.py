@@ -162,7 +162,7 @@ class RunView:
             self.say(f"note: {count} of them: {note}")
         if self._doubtful:
             names = ", ".join(name for _, name in self._doubtful)
-            self.say(f"Look at these first, where the network guessed most (others may be wrong too): {names}")
+            self.say(f"Check these first; their colors are the least certain (others may be wrong, too): {names}")
 
     def _tell_left_alone(self) -> None:
         """How many photos kept their own colors, and where to see which, unless they were shown."""

@@ -19,7 +19,7 @@ TRAINING_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib")
 
 def train(
     photos: Annotated[
-        str, typer.Argument(help="A folder of colour photos (with its sub-folders), or the name of a data set.")
+        str, typer.Argument(help="A folder of color photos (with its sub-folders), or the name of a data set.")
     ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for checkpoints and logs; by default runs/RECIPE.")
@@ -32,7 +32,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     init_from: Annotated[Path | None, typer.Option(help="Take the first weights from this checkpoint.")] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Train for this long in all instead of the recipe's steps or epochs.")
@@ -46,12 +46,12 @@ def train(
     cache: Annotated[Path | None, typer.Option(help="Folder for downloads and decoded photos.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: as many as there are cores.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Write the log files only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only write the log files.")] = False,
 ) -> None:
-    """Train a generator on colour photos (needs PyTorch)."""
+    """Train a generator on color photos (needs PyTorch)."""
     chosen = recipe or ("default" if photos else "unet-cifar")
     folder = out or Path("runs", chosen)
-    with errors_as_sentences(f"add --resume to go on from the last checkpoint in {folder}"):
+    with errors_as_sentences(f"add --resume to continue from the last checkpoint in {folder}"):
         if list_:
             _print_recipes()
             return
@@ -126,7 +126,7 @@ def export(
     tile_size: Annotated[int, typer.Option(min=0, help="px; side of its tiles; 0: the network's size.")] = 0,
     gain: Annotated[float, typer.Option(min=0.01, help="Factor on all chroma, built into the file.")] = 1.0,
     cast: Annotated[
-        float, typer.Option(min=0, max=2, help="How much of a photo's mean colour stays, built into the file.")
+        float, typer.Option(min=0, max=2, help="How much of a photo's mean color stays, built into the file.")
     ] = 1.0,
     calibrate: Annotated[
         Path | None, typer.Option(help="A folder of photos that set the ranges of int8; by default a bundled handful.")
@@ -188,7 +188,7 @@ def average(
         from bwcolor.printable import printable
 
         if len(checkpoints) < 2:
-            raise UsageError("Name two checkpoints or more.")
+            raise UsageError("Name at least two checkpoints.")
         if out.exists() and not overwrite:
             raise UsageError(f"{out} exists; --overwrite replaces it.")
         mean = averaged(checkpoints)

@@ -117,7 +117,7 @@ def _photo(made: Scan, page: int) -> Photo:
 def _compared(made: Scan, ours: list[Metadata], original: Scan, label: bool) -> list[Check]:
     times = _check_times(made, original)
     if made.sha256() == original.sha256():
-        return [Check("copy", True, "copied as it is, byte for byte"), times]
+        return [Check("copy", True, "copied unchanged, byte for byte"), times]
     checks = [_check_label(made, ours, original, label)]
     pages = original.header.pages
     if made.header.pages != pages:
@@ -133,7 +133,7 @@ def _compared(made: Scan, ours: list[Metadata], original: Scan, label: bool) -> 
 
 
 def _without_original() -> list[Check]:
-    words = "not compared: name the original, or the folder of originals, behind it"
+    words = "not compared; to compare, name the original, or the folder of originals, as well"
     return [Check("brightness", None, words), Check("metadata", None, words)]
 
 
@@ -186,7 +186,7 @@ def _check_brightness(made: Scan, original: Scan, page: int) -> Check:
         size, size_original = (f"{plane.shape[1]} x {plane.shape[0]}" for plane in (y, y_original))
         return Check("brightness", False, f"{size} pixels, the original has {size_original}")
     if ours.alpha is None and _is_clear(theirs):
-        return Check("brightness", False, "transparency is missing")
+        return Check("brightness", False, "the transparency is missing")
     if ours.alpha is not None and theirs.alpha is None:
         return Check("brightness", False, "transparency was added")
     fewer_bits = y.dtype != y_original.dtype
@@ -203,7 +203,7 @@ def _check_brightness(made: Scan, original: Scan, page: int) -> Check:
     if made.header.format == original.header.format == "jpeg":
         return _check_jpeg(made, original, words, not most, mean <= JPEG_MEAN)
     if not most:
-        return Check("brightness", True, "luma is the original's in every pixel")
+        return Check("brightness", True, "luma is identical to the original's in every pixel")
     if lossless:
         return Check("brightness", most <= LOSSLESS_LEVEL + limit, words)
     near = mean <= LOSSY_MEAN * scale and abs(shift) <= LOSSY_SHIFT * scale
@@ -220,15 +220,15 @@ def _check_jpeg(made: Scan, original: Scan, words: str, same: bool, near: bool) 
     source, output = mended(original.read()), made.read()
     parts = luma_parts(source)
     if same and parts is not None and parts == luma_parts(output):
-        return Check("brightness", True, "the stored luma is the original's, bit for bit")
+        return Check("brightness", True, "the stored luma is identical to the original's, bit for bit")
     if same:
-        return Check("brightness", True, "luma is the original's in every pixel")
+        return Check("brightness", True, "luma is identical to the original's in every pixel")
     if carried_frame(source) is not None:
-        return Check("brightness", False, f"{words}; the original's luma was encoded anew, not carried over")
+        return Check("brightness", False, f"{words}; the original's luma was re-encoded, not carried over")
     table = luma_coding(source)[0]  # None of lossless and 12-bit files
     if table is not None and table != luma_coding(output)[0]:
-        return Check("brightness", False, f"{words}; encoded with another quantisation table than the original")
-    return Check("brightness", near, f"{words} (encoded anew with the original's quantisation table)")
+        return Check("brightness", False, f"{words}; encoded with a different quantization table than the original")
+    return Check("brightness", near, f"{words} (re-encoded with the original's quantization table)")
 
 
 def _differences(y: Pixels, original: Pixels) -> tuple[float, float, float]:
@@ -277,7 +277,7 @@ def _check_metadata(made: Scan, original: Scan, ours: Metadata, theirs: Metadata
     if theirs.icc is not None and ours.icc is None:  # expected, or it would be among what is missing
         kind = "one for RGB or gray" if theirs.icc[16:20] != b"GRAY" else "one that can be made one for RGB"
         held, rest = "comments and resolution", f"; the original's profile is not {kind} and was left out{rest}"
-    return Check("metadata", True, f"EXIF, XMP, IPTC, {held} are the original's{rest}")
+    return Check("metadata", True, f"EXIF, XMP, IPTC, {held} match the original's{rest}")
 
 
 def _comments(metadata: Metadata) -> tuple[bytes, ...]:

@@ -14,7 +14,7 @@ from bwcolor.arguments import LabelChoice, MaxFilePixels, MaxPixels
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 from bwcolor.formats.known import MAX_FILE_PIXELS
 
-ANSWERS = {True: "yes", False: "NO", None: "-"}
+ANSWERS = {True: "PASS", False: "FAIL", None: "-"}
 
 
 def verify(
@@ -23,18 +23,18 @@ def verify(
         Path | None, typer.Argument(metavar="[IN]", help="The original, or the folder of originals.")
     ] = None,
     label: Annotated[
-        LabelChoice, typer.Option(help="none: outputs need not say that software made their colours.")
+        LabelChoice, typer.Option(help="none: outputs need not say that software made their colors.")
     ] = LabelChoice.XMP,
     hidden: Annotated[
         bool, typer.Option("--hidden", help="Originals in hidden, trash, and thumbnail folders need outputs too.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what is not as it should be.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
     max_pixels: MaxPixels = 300_000_000,
     max_file_pixels: MaxFilePixels = MAX_FILE_PIXELS,
 ) -> None:
-    """Prove that outputs keep brightness and metadata of their originals, and say who coloured them.
+    """Prove that outputs keep brightness and metadata of their originals, and say how they were made.
 
-    Originals of a folder that have no output count as NO, but for what a run leaves alone: photos that are in colour
+    Originals of a folder that have no output count as FAIL, except what a run leaves alone: photos that are in color
     already, and hidden ones (unless --hidden).
     """
     with errors_as_sentences():
@@ -52,7 +52,7 @@ def verify(
             if not original.exists():
                 raise FolderError(f"{original}: no such file or folder.")
             if out.exists() and out.samefile(original):
-                raise UsageError(f"{original}: is what is to be verified. Name the original behind it.")
+                raise UsageError(f"{original}: is the same as what is to be verified. Name the original after it.")
             if out.is_dir() and not original.is_dir():
                 raise UsageError(f"{original}: {out} is a folder, so its originals must be one too.")
         bad = total = 0
@@ -66,18 +66,18 @@ def verify(
                 checks = verify_photo(path, source, max_pixels, label is not LabelChoice.NONE, max_file_pixels)
             except PhotoError as error:
                 bad += 1
-                _say(f"NO   {path}: {error}")
+                _say(f"FAIL {path}: {error}")
                 continue
             fine = all(check.ok is not False for check in checks)
             bad += not fine
             if not (quiet and fine):
-                _say(f"{ANSWERS[fine]:4} {path}")
+                _say(f"{ANSWERS[fine]:5}{path}")
                 for check in checks:
-                    _say(f"     {check.name:11}{ANSWERS[check.ok]:4}{check.words}")
+                    _say(f"     {check.name:11}{ANSWERS[check.ok]:5}{check.words}")
         for left in find_jobs(out, None, choice=ALL_OUTPUTS).left_out if out.is_dir() else ():
             total, bad = total + 1, bad + 1
-            _say(f"NO   {left.path}: {left.reason}")
-        typer.echo(f"{total - bad} of {total} as they should be")
+            _say(f"FAIL {left.path}: {left.reason}")
+        typer.echo(f"{total - bad} of {total} passed")
         if original is not None and original.is_dir() and out.is_dir():
             plan = find_jobs(original, out, choice=Choice(hidden=hidden))
             wanted = [job.source for job in plan.jobs] + [left.path for left in plan.left_out if left.failed]
@@ -106,9 +106,9 @@ def _name_missing(originals: Iterable[Path], max_pixels: int, max_file_pixels: i
             colour, reason = False, f"has no output ({error})"
         missing, in_colour = missing + (not colour), in_colour + colour
         if not colour:
-            _say(f"NO   {path}: {reason}")
+            _say(f"FAIL {path}: {reason}")
         elif not quiet:
-            _say(f"-    {path}: has no output, and is in colour already")
+            _say(f"-    {path}: has no output; it is already in color")
     if missing:
         typer.echo(f"{missing} {_originals(missing)} no output")
     if in_colour and not quiet:

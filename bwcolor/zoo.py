@@ -229,7 +229,7 @@ def write_contract_beside(file: ModelFile, spec: ModelSpec) -> Path:
 def remove_model(name: str) -> Path:
     """Deletes an added model, its contract and its card; raises UsageError for a bundled one, ModelError for none."""
     if name in BUNDLED:
-        raise UsageError(f"{name} comes with bwcolor and stays; only models that you added can be removed.")
+        raise UsageError(f"{name} comes with bwcolor and can't be removed; only models that you added can.")
     if name not in added_names():
         raise ModelError(f"{name}: no model of this name was added ({', '.join(added_names()) or 'there is none'}).")
     path = _added_path(name)

@@ -21,8 +21,8 @@ from bwcolor.doctor_cli import doctor as command
 from bwcolor.packages import install_line
 from bwcolor.zoo import Entry, bundled_models
 
-LINE = re.compile(r"(ok|-|NOT) +(\S+(?: \S+)*?)  +(.+)")
-STATES = {"ok": "ok", "-": "absent", "NOT": "bad"}
+LINE = re.compile(r"(ok|-|FAIL) +(\S+(?: \S+)*?)  +(.+)")
+STATES = {"ok": "ok", "-": "absent", "FAIL": "bad"}
 CHANGING = re.compile(r"\d+\.\d+ (s|ms|GB)\b")  # times, and free memory and disk
 SCRIPT = """
 import sys

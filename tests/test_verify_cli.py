@@ -45,26 +45,26 @@ def out(photos: Path, tmp_path: Path, tiny_model: Path) -> Path:
 def test_an_honest_folder(photos: Path, out: Path) -> None:
     result = run("verify", out, photos)
     assert result.exit_code == 0, result.stdout
-    assert result.stdout.endswith("5 of 5 as they should be\n")
-    assert f"yes  {out / 'Été' / 'scan.gif.png'}" in result.stdout
-    assert "     brightness yes the stored luma is the original's, bit for bit" in result.stdout
-    assert "     file time  -   the original's" in result.stdout
-    assert run("verify", out, photos, "-q").stdout == "5 of 5 as they should be\n"
+    assert result.stdout.endswith("5 of 5 passed\n")
+    assert f"PASS {out / 'Été' / 'scan.gif.png'}" in result.stdout
+    assert "     brightness PASS the stored luma is identical to the original's, bit for bit" in result.stdout
+    assert "     file time  -    the original's" in result.stdout
+    assert run("verify", out, photos, "-q").stdout == "5 of 5 passed\n"
 
 
 def test_a_single_photo(photos: Path, out: Path) -> None:
     for original in (photos / "a.jpg", photos):
         result = run("verify", out / "a.jpg", original)
         assert result.exit_code == 0, result.stdout
-        assert "1 of 1 as they should be" in result.stdout
+        assert "1 of 1 passed" in result.stdout
     assert run("verify", out / "a.jpg", photos / "Été" / "c.tif").exit_code == 1
 
 
 def test_without_originals_only_the_label_is_read(out: Path) -> None:
     result = run("verify", out)
     assert result.exit_code == 0, result.stdout
-    assert result.stdout.count("not compared: name the original") == 10
-    assert "label      yes bwcolor" in result.stdout
+    assert result.stdout.count("not compared; to compare, name the original") == 10
+    assert "label      PASS bwcolor" in result.stdout
 
 
 def test_what_is_wrong_is_named(photos: Path, out: Path) -> None:
@@ -72,12 +72,12 @@ def test_what_is_wrong_is_named(photos: Path, out: Path) -> None:
     (out / "b.png").write_bytes((out / "b.png").read_bytes()[:900])
     result = run("verify", out, photos, "-q")
     assert result.exit_code == 1
-    assert f"NO   {out / 'a.jpg'}" in result.stdout
-    assert f"NO   {out / 'b.png'}: " in result.stdout
-    assert "     label      NO  no label of bwcolor in its XMP" in result.stdout
+    assert f"FAIL {out / 'a.jpg'}" in result.stdout
+    assert f"FAIL {out / 'b.png'}: " in result.stdout
+    assert "     label      FAIL no label of bwcolor in its XMP" in result.stdout
     assert "resolution (DPI)" in result.stdout
     assert "sepia" not in result.stdout
-    assert result.stdout.endswith("3 of 5 as they should be\n")
+    assert result.stdout.endswith("3 of 5 passed\n")
 
 
 def test_outputs_made_without_a_label(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
@@ -108,8 +108,8 @@ def test_an_output_without_its_original(photos: Path, out: Path) -> None:
     result = run("verify", out, photos)
     assert result.exit_code == 1
     for name in ("a.jpg", "Été/scan.gif.png"):
-        assert f"NO   {out / name}: no original for it in {photos}" in result.stdout
-    assert "3 of 5 as they should be" in result.stdout
+        assert f"FAIL {out / name}: no original for it in {photos}" in result.stdout
+    assert "3 of 5 passed" in result.stdout
 
 
 def test_originals_without_an_output_are_at_fault_unless_they_are_in_colour(photos: Path, out: Path) -> None:
@@ -120,16 +120,16 @@ def test_originals_without_an_output_are_at_fault_unless_they_are_in_colour(phot
     (photos / "colours.tif").write_bytes(pages(COLOURS, COLOURS))
     result = run("verify", out, photos)
     assert result.exit_code == 1
-    assert f"NO   {photos / 'new.png'}: has no output\n" in result.stdout
-    assert f"NO   {photos / 'Été' / 'broken.jpg'}: has no output (" in result.stdout
-    assert f"NO   {photos / 'mixed.tif'}: has no output\n" in result.stdout
-    assert f"-    {photos / 'colour.png'}: has no output, and is in colour already" in result.stdout
+    assert f"FAIL {photos / 'new.png'}: has no output\n" in result.stdout
+    assert f"FAIL {photos / 'Été' / 'broken.jpg'}: has no output (" in result.stdout
+    assert f"FAIL {photos / 'mixed.tif'}: has no output\n" in result.stdout
+    assert f"-    {photos / 'colour.png'}: has no output; it is already in color" in result.stdout
     assert "3 originals have no output\n" in result.stdout
     assert "2 originals have no output and are in colour\n" in result.stdout
     for name in ("new.png", "Été/broken.jpg", "mixed.tif"):
         (photos / name).unlink()
     assert run("verify", out, photos).exit_code == 0
-    assert run("verify", out, photos, "-q").stdout == "5 of 5 as they should be\n"
+    assert run("verify", out, photos, "-q").stdout == "5 of 5 passed\n"
     (photos / "colours.tif").unlink()
     assert "1 original has no output and is in colour\n" in run("verify", out, photos).stdout
 
@@ -140,7 +140,7 @@ def test_copies_of_colour_photos(photos: Path, tmp_path: Path, tiny_model: Path)
     assert run(photos, "--out", made, "--model", tiny_model, "--color-input", "copy").exit_code == 0
     result = run("verify", made, photos)
     assert result.exit_code == 0, result.stdout
-    assert "     copy       yes copied as it is, byte for byte" in result.stdout
+    assert "     copy       PASS copied unchanged, byte for byte" in result.stdout
 
 
 @pytest.mark.parametrize("form", ["jpeg", "png", "tiff", "webp", "avif", "bmp"])
@@ -150,8 +150,8 @@ def test_other_formats(form: str, photos: Path, tmp_path: Path, tiny_model: Path
     result = run("verify", made, photos, "-q")
     if form == "bmp":  # has no place for the TIFF's tags
         assert result.exit_code == 1
-        assert "4 of 5 as they should be" in result.stdout
-        assert "metadata   NO  differs or is missing: EXIF" in result.stdout
+        assert "4 of 5 passed" in result.stdout
+        assert "metadata   FAIL differs or is missing: EXIF" in result.stdout
     else:
         assert result.exit_code == 0, result.stdout
 
@@ -160,8 +160,8 @@ def test_links_in_the_output_folder_are_not_verified(photos: Path, out: Path) ->
     (out / "link.png").symlink_to(out / "b.png")
     result = run("verify", out, photos)
     assert result.exit_code == 1
-    assert f"NO   {out / 'link.png'}: is a link" in result.stdout
-    assert "5 of 6 as they should be" in result.stdout
+    assert f"FAIL {out / 'link.png'}: is a link" in result.stdout
+    assert "5 of 6 passed" in result.stdout
 
 
 def test_usage(photos: Path, out: Path, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_as_a_subprocess(photos: Path, out: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert "4 of 5 as they should be" in result.stdout
+    assert "4 of 5 passed" in result.stdout
 
 
 def test_a_relative_path_with_dots_finds_its_originals(

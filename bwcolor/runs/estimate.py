@@ -57,9 +57,9 @@ class Needs:
         """One line for the user."""
         photos = "1 photo" if self.photos == 1 else f"{self.photos:,} photos"
         return (
-            f"{photos}, {_number(self.pixels / 1e6)} megapixels, {size_in_words(self.read)}; on this computer"
-            f" roughly {time_in_words(self.seconds)}, {size_in_words(self.memory)} of memory and"
-            f" {size_in_words(self.disk)} of disk ({size_in_words(self.free)} free)"
+            f"{photos} ({_number(self.pixels / 1e6)} megapixels, {size_in_words(self.read)}); takes about"
+            f" {time_in_words(self.seconds)}, {size_in_words(self.memory)} of memory, and {size_in_words(self.disk)}"
+            f" of disk space ({size_in_words(self.free)} free)"
         )
 
 

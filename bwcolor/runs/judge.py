@@ -10,12 +10,14 @@ from bwcolor.report import ADOPTED, ADOPTED_STALE, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fingerprint
 
 DONE = "done already"
-EDITED = "its output was changed by somebody; --overwrite replaces it"
-OTHER_PHOTO = "the output of its name was made from another photo, {}; choose another --out, or --overwrite it"
-TAKEN_OVER = "its output was taken over by its label and may have been changed since; --overwrite replaces it"
-STALE = "made with {}; --redo stale makes them anew"
-COPIED_BEFORE = "copied as they are, in an earlier run; --redo stale colorizes them"
-FAILED_BEFORE = "{} (so it was before; --retry-failed tries again)"
+EDITED = "its output was modified since it was written; --overwrite replaces it"
+OTHER_PHOTO = (
+    "an output of this name was made from another photo, {}; choose another --out, or replace it with --overwrite"
+)
+TAKEN_OVER = "its output is known only by its label and may have been modified since; --overwrite replaces it"
+STALE = "made with {}; --redo stale makes them again"
+COPIED_BEFORE = "copied unchanged in an earlier run; --redo stale colorizes them"
+FAILED_BEFORE = "{} (also in an earlier run; --retry-failed tries again)"
 
 
 @dataclass(frozen=True, slots=True)

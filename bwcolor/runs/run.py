@@ -38,7 +38,7 @@ from bwcolor.walk import refuse_photo
 LOCK = "lock"
 STATES: tuple[State, ...] = ("done", "skipped", "failed")
 THROUGH_LINK = "{} is a link, and nothing is written through links; remove it, or choose another --out"
-UNKNOWN = "a file of this name is there without a record; the run looks whether its label names this photo"
+UNKNOWN = "a file of this name exists but is not in the ledger; the run will check whether its label names this photo"
 
 
 class Run:
@@ -143,7 +143,7 @@ class Run:
         if plan.renamed:
             self._view.say(marks_in_words(plan.renamed))
         if found.disk > found.free:
-            self._view.warn(f"note: {plan.out} may run out of space: outputs take roughly as much as is said above")
+            self._view.warn(f"note: {plan.out} may run out of space: the outputs need about as much as stated above")
 
     def _known(self, target: Path) -> Record | None:
         """What the ledger has of a photo, with the full path of its output."""

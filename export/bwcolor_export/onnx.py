@@ -103,9 +103,9 @@ def export_onnx(source: Path, target: Path, options: ExportOptions, overwrite: b
     UsageError when the target exists or options do not fit together.
     """
     if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the checkpoint itself: choose another name with -o.")
+        raise UsageError(f"{target} is the checkpoint itself: choose another name with --out.")
     if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists already: choose another name with -o, or add --overwrite.")
+        raise UsageError(f"{target} already exists: choose another name with --out, or add --overwrite.")
     check_not_reserved(options.name)
     if options.precision not in PRECISIONS:
         raise UsageError(f"--precision {options.precision}: choose {', '.join(PRECISIONS)}.")

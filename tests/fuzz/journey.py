@@ -102,7 +102,7 @@ def _through(source: Path, target: Path, form: Format | None, expected: list[Pix
 
 def _is_lossy(check: Check) -> bool:
     """Whether it is a brightness of which a lossy format lost more than usual: these pictures are no photos."""
-    return any(words in check.words for words in ("encoded anew", "another quantisation table", "format is lossy"))
+    return any(words in check.words for words in ("re-encoded", "a different quantization table", "format is lossy"))
 
 
 def _written_as(header: Header, form: Format | None) -> Format:

@@ -41,7 +41,7 @@ def test_nothing_to_do_takes_nothing() -> None:
     assert (nothing.photos, nothing.pixels, nothing.read, nothing.seconds, nothing.disk) == (0, 0, 0, 0, 0)
     assert nothing.memory == BASE
     assert nothing.free > 0
-    assert nothing.in_words().startswith("0 photos, 0 megapixels, 0 bytes; on this computer roughly 1 s, 250 MB of")
+    assert nothing.in_words().startswith("0 photos (0 megapixels, 0 bytes); takes about 1 s, 250 MB of")
 
 
 def test_sums() -> None:
@@ -134,7 +134,7 @@ def test_free_space_is_that_of_the_disk_that_takes_the_outputs(tmp_path: Path) -
 
 
 def test_few_megapixels_have_decimals() -> None:
-    assert "1 photo, 0.6 megapixels, " in estimate(jobs(("jpeg", 585_000, 1))).in_words()
+    assert "1 photo (0.6 megapixels, " in estimate(jobs(("jpeg", 585_000, 1))).in_words()
 
 
 def test_in_words() -> None:
@@ -142,8 +142,8 @@ def test_in_words() -> None:
         1234, 15_600_000_000, 5_400_000_000, 7_500.0, 1_300_000_000, 20_000_000_000, 999_950_000_000
     ).in_words()
     assert words == (
-        "1,234 photos, 15,600 megapixels, 5.4 GB; on this computer roughly 2 h 5 min, 1.3 GB of memory and 20.0 GB of"
-        " disk (1,000.0 GB free)"
+        "1,234 photos (15,600 megapixels, 5.4 GB); takes about 2 h 5 min, 1.3 GB of memory, and 20.0 GB of disk space"
+        " (1,000.0 GB free)"
     )
 
 

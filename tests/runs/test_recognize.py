@@ -302,7 +302,7 @@ def test_names_of_outputs_get_the_ending_that_they_lack(tmp_path: Path, tiny_mod
     assert {path.name for path in out.iterdir() if path.name[0] != "." and path.suffix != ".jsonl"} == expected
     assert {path: path.read_bytes() for path in photos.iterdir()} == before
     assert "0 colorized, 10 skipped (done already)" in run(photos, "--out", out, "--model", tiny_model).stderr
-    assert "10 of 10 as they should be" in run("verify", out, photos).stdout
+    assert "10 of 10 passed" in run("verify", out, photos).stdout
 
 
 def test_zero_filled_files_are_told_from_damaged_ones(tmp_path: Path, tiny_model: Path) -> None:

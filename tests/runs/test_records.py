@@ -95,7 +95,7 @@ KNOWN = Record(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("reason", ["done already", "its output was changed by somebody"])
+@pytest.mark.parametrize("reason", ["done already", "its output was modified since it was written"])
 def test_a_photo_that_a_run_skips_is_told_with_what_the_ledger_knows(reason: str) -> None:
     made = photo_record(DONE)
     skipped = photo_record(Outcome(JOB, "skipped", reason), KNOWN)

@@ -195,8 +195,8 @@ def test_other_settings_wait_for_redo_and_edits_for_overwrite(photos: Path, out:
     arguments = (photos, "--out", out, "--model", tiny_model, "--strength", "0.5")
     kept = run(*arguments)
     assert "0 colorized" in kept.stderr
-    assert "4 skipped (made with other settings; --redo stale makes them anew)" in kept.stderr
-    assert "skipped: a.png: its output was changed by somebody; --overwrite replaces it" in kept.stderr
+    assert "4 skipped (made with other settings; --redo stale makes them again)" in kept.stderr
+    assert "skipped: a.png: its output was modified since it was written; --overwrite replaces it" in kept.stderr
     assert outputs(out) == before
     redone = run(*arguments, "--redo", "stale")
     assert "4 colorized, 1 skipped" in redone.stderr
@@ -234,9 +234,9 @@ def test_what_failed_for_good_is_not_tried_again(photos: Path, out: Path, tiny_m
     again = run(photos, "--out", out, "--model", tiny_model)
     retried = run(photos, "--out", out, "--model", tiny_model, "--retry-failed")
     assert first.exit_code == again.exit_code == retried.exit_code == 1
-    assert "so it was before; --retry-failed tries again" not in first.stderr
-    assert "so it was before; --retry-failed tries again" in again.stderr
-    assert "so it was before" not in retried.stderr
+    assert "also in an earlier run; --retry-failed tries again" not in first.stderr
+    assert "also in an earlier run; --retry-failed tries again" in again.stderr
+    assert "also in an earlier run" not in retried.stderr
     shutil.copy(photos / "a.png", photos / "broken.png")
     mended = run(photos, "--out", out, "--model", tiny_model)
     assert mended.exit_code == 0
@@ -319,7 +319,7 @@ def test_several_folders_and_photos(photos: Path, out: Path, tiny_model: Path) -
     arguments = (photos / "roll1", photos / "roll2", photos / "a.png")
     refused = run(*arguments, "--model", tiny_model)
     assert refused.exit_code == 2
-    assert "several folders or photos need --out FOLDER" in refused.stderr
+    assert "for several folders or photos, name a folder for the results with --out FOLDER" in refused.stderr
     assert run(*arguments, "--out", out, "--model", tiny_model).exit_code == 0
     assert set(outputs(out)) == {"a.png", "roll1/01.jpg", "roll2/01.jpg", "roll2/small/01.jpg"}
 
@@ -386,7 +386,7 @@ def test_outputs_with_names_of_their_own_find_their_originals(photos: Path, out:
     run(photos, "--out", out, "--model", tiny_model, "--flat", "--suffix", "_farbig")
     result = run("verify", out, photos)
     assert result.exit_code == 0, result.stdout
-    assert "5 of 5 as they should be" in result.stdout
+    assert "5 of 5 passed" in result.stdout
 
 
 def test_pages_over_the_limit_are_named(out: Path, tiny_model: Path, tmp_path: Path) -> None:
@@ -460,7 +460,7 @@ def test_after_a_lost_ledger_nothing_but_overwrite_replaces_outputs(photos: Path
         assert "5 skipped (made with other settings, as its label says; --overwrite replaces it)" in told
     before = outputs(out)
     kept = run(*arguments, "--redo", "stale").stderr
-    assert kept.count("its output was taken over by its label and may have been changed since") == 6
+    assert kept.count("its output is known only by its label and may have been modified since") == 6
     assert outputs(out) == before
     assert "5 colorized" in run(*arguments, "--overwrite").stderr
 
@@ -483,7 +483,7 @@ def test_another_photo_of_an_outputs_name_is_a_failure(
     before = outputs(out)
     result = run(photos / "roll2", "--out", out, "--model", tiny_model, "--exclude", "small")
     assert result.exit_code == 1
-    assert f"failed: 01.jpg: the output of its name was made from another photo, {photos / 'roll1' / '01.jpg'}" in (
+    assert f"failed: 01.jpg: an output of this name was made from another photo, {photos / 'roll1' / '01.jpg'}" in (
         result.stderr
     )
     assert outputs(out) == before
@@ -495,7 +495,7 @@ def test_another_photo_of_an_outputs_name_is_a_failure(
 def test_a_dry_run_knows_what_is_stale(photos: Path, out: Path, tiny_model: Path) -> None:
     run(photos, "--out", out, "--model", tiny_model)
     arguments = (photos, "--out", out, "--model", tiny_model, "--strength", "0.5", "--dry-run")
-    assert run(*arguments).stdout.count("(skipped: made with other settings; --redo stale makes them anew)") == 5
+    assert run(*arguments).stdout.count("(skipped: made with other settings; --redo stale makes them again)") == 5
     assert "5 photos, 5 to do; nothing was written" in run(*arguments, "--redo", "stale").stdout
 
 
@@ -503,7 +503,7 @@ def test_a_dry_run_knows_what_is_stale(photos: Path, out: Path, tiny_model: Path
     ("options", "sentence"),
     [
         (["--watch", "--limit", "2"], "--limit and --watch don't go together"),
-        (["-0"], "name the list with --from-file"),
+        (["-0"], "it needs --from-file LIST"),
         (["--report", "report.jpg"], "has the name of a photo"),
         (["--tile", "100"], "takes multiples of 32 px from 64 to 4096"),
     ],
@@ -535,7 +535,7 @@ def test_an_output_edited_while_the_run_goes_on_is_kept(photos: Path, out: Path)
     job.target.write_bytes(b"edited")
     outcome = colorize_photo(judged, model, ColorizeOptions(), PixelBudget(10**6))
     assert (outcome.state, outcome.lasting) == ("failed", False)
-    assert "was changed by somebody while the run went on" in outcome.reason
+    assert "was modified by another program during the run" in outcome.reason
     assert job.target.read_bytes() == b"edited"
     os.utime(job.target)
     there = job.target.stat()

@@ -32,7 +32,7 @@ from bwcolor.runs.ledger import Ledger
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
 
-GO_ON = "interrupted: run the same command again to go on; what is done is skipped"
+GO_ON = "interrupted: run the same command again to continue; finished photos are skipped"
 PROMPT = 5.0  # seconds; 2 are promised, on a machine that has time for it
 
 

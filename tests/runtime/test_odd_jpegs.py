@@ -210,7 +210,7 @@ def test_an_odd_jpeg_in_a_run(tiny_model: Path, tmp_path: Path) -> None:
     assert f"note: 1 of them: {NO_END}" in result.stderr
     proof = run("verify", tmp_path / "out", folder)
     assert proof.exit_code == 0, proof.stdout
-    assert proof.stdout.count("the stored luma is the original's, bit for bit") == 2
+    assert proof.stdout.count("the stored luma is identical to the original's, bit for bit") == 2
     (folder / "unended.jpg").write_bytes(WHOLE["gray"]()[:-40])
     assert "unended.jpg: is cut off, or damaged" in run(folder, "--out", tmp_path / "b", "--model", tiny_model).stderr
 

@@ -152,6 +152,6 @@ def test_the_most_doubtful_photos_are_named_first(capsys: pytest.CaptureFixture[
     unknown = outcome("unknown.jpg", "done")
     named = shown(capsys, 0, *unsure, unknown)[-1]
     expected = ", ".join(f"{doubt}.jpg" for doubt in range(24, 14, -1))
-    assert named == f"Look at these first, where the network guessed most (others may be wrong too): {expected}"
+    assert named == f"Check these first; their colors are the least certain (others may be wrong, too): {expected}"
     assert not any("Look at these" in line for line in shown(capsys, 0, *unsure[:5], unknown)), "all below the limit"
     assert shown(capsys, -1, *unsure) == []

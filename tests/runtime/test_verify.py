@@ -175,7 +175,10 @@ def test_a_gray_jpeg_is_bit_exact_and_says_so(tmp_path: Path) -> None:
     codings: tuple[dict[str, Any], ...] = ({}, {"progressive": True}, {"restart_marker_rows": 1})
     for number, settings in enumerate(codings):
         output, original = pair(tmp_path, f"{number}.jpg", saved(gray(GRAY), "JPEG", **settings))
-        assert answers(output, original)["brightness"].words == "the stored luma is the original's, bit for bit"
+        assert (
+            answers(output, original)["brightness"].words
+            == "the stored luma is identical to the original's, bit for bit"
+        )
 
 
 def saved_again(output: Path, **settings: Any) -> None:
@@ -192,14 +195,14 @@ def test_a_gray_jpeg_encoded_anew(quality: int, tmp_path: Path) -> None:
     output, original = pair(tmp_path, "a.jpg", saved(gray(GRAY), "JPEG", quality=88, exif=exif(), xmp=PACKET))
     saved_again(output, quality=quality)
     assert list(faults(output, original)) == ["brightness"]
-    assert "encoded anew" in faults(output, original)["brightness"]
+    assert "re-encoded" in faults(output, original)["brightness"]
 
 
 def test_a_colour_jpeg_encoded_anew(tmp_path: Path) -> None:
     output, original = pair(tmp_path, "a.jpg", saved(rgb(GRAY), "JPEG", quality=88))
-    assert "the original's quantisation table" in answers(output, original)["brightness"].words
+    assert "the original's quantization table" in answers(output, original)["brightness"].words
     saved_again(output, quality=80)
-    assert "another quantisation table" in faults(output, original)["brightness"]
+    assert "a different quantization table" in faults(output, original)["brightness"]
 
 
 def test_luma_coded_otherwise_but_equal_is_fine(tmp_path: Path) -> None:
@@ -207,7 +210,7 @@ def test_luma_coded_otherwise_but_equal_is_fine(tmp_path: Path) -> None:
     output, original = pair(tmp_path, "a.jpg", saved(gray(GRAY), "JPEG", quality=88))
     original.write_bytes(saved(gray(GRAY), "JPEG", quality=88, optimize=True))
     assert answers(output, original)["brightness"].ok
-    assert answers(output, original)["brightness"].words == "luma is the original's in every pixel"
+    assert answers(output, original)["brightness"].words == "luma is identical to the original's in every pixel"
 
 
 def test_a_slightly_brighter_lossy_output(tmp_path: Path) -> None:
@@ -427,7 +430,7 @@ def test_dropped_and_changed_alpha(tmp_path: Path) -> None:
     edited(output, one_value)
     assert faults(output, original)["brightness"].startswith("transparency differs by up to 1 ")
     edited(output, lambda pixels: pixels[..., :3].copy())
-    assert faults(output, original)["brightness"] == "transparency is missing"
+    assert faults(output, original)["brightness"] == "the transparency is missing"
     output, original = pair(tmp_path, "b.png", saved(gray(GRAY), "PNG"))
     edited(output, lambda pixels: np.dstack([pixels, np.full((HEIGHT, WIDTH), 255, np.uint8)]))
     assert faults(output, original)["brightness"] == "transparency was added"
@@ -449,7 +452,7 @@ def test_a_bad_second_page_is_named(tmp_path: Path) -> None:
 def test_copied_files_are_fine(tmp_path: Path) -> None:
     copy = ColorizeOptions(jobs=1, color_input="copy")
     output, original = pair(tmp_path, "a.png", saved(Image.fromarray(COLOURS), "PNG"), copy)
-    assert answers(output, original)["copy"].words == "copied as it is, byte for byte"
+    assert answers(output, original)["copy"].words == "copied unchanged, byte for byte"
     assert faults(output, original) == {}
 
 
@@ -558,7 +561,7 @@ def test_a_profile_that_was_left_out_is_not_said_to_be_there(tmp_path: Path) -> 
         found = answers(output, original)["metadata"]
         assert found.ok
         assert found.words == (
-            "EXIF, XMP, IPTC, comments and resolution are the original's; the original's profile is "
+            "EXIF, XMP, IPTC, comments and resolution match the original's; the original's profile is "
             f"{words} and was left out"
         )
 

@@ -13,6 +13,7 @@ from bwcolor.formats import exif as exifs
 from bwcolor.formats import icc as profiles
 from bwcolor.formats import jp2, png
 from bwcolor.formats import xmp as packets
+from bwcolor.formats.blank import is_blank
 from bwcolor.formats.header import pillow_formats
 from bwcolor.formats.jpeg import APP0, APP1, APP2, APP13, APP14, APP15, COM, SOS, end_of_picture, segments
 from bwcolor.formats.known import Format
@@ -30,6 +31,7 @@ PNG_KEPT = frozenset({b"pHYs", b"tEXt", b"zTXt", b"iTXt", b"tIME", b"gAMA", b"cH
 DESCRIPTION = 270
 SHAPES = (b'{"shape"', b"ImageJ=")  # how descriptions begin that programs write of the array: no longer true
 XMP_TAG, PHOTOSHOP_TAG, IPTC_TAG = 700, 34377, 33723
+APART = frozenset({XMP_TAG, PHOTOSHOP_TAG, IPTC_TAG})  # tags that hold whole blocks of metadata
 BYTE, UNDEFINED = 1, 7  # TIFF field types
 APP11 = 0xEB  # marker of JUMBF boxes in a JPEG
 DAMAGED = "damaged metadata left out"
@@ -63,7 +65,33 @@ class Metadata:
 
 
 def read_metadata(scan: Scan) -> list[Metadata]:
-    """Of each page; damaged parts are left out and said so."""
+    """Of each page; damaged parts are left out and said so, empty ones without a word."""
+    return [_without_blanks(metadata) for metadata in _read(scan)]
+
+
+def _without_blanks(metadata: Metadata) -> Metadata:
+    """Leave out parts that hold nothing, so that nobody counts them as lost where an output has no place for them."""
+    exif, xmp, icc, photoshop = (
+        None if is_blank(part) else part for part in (metadata.exif, metadata.xmp, metadata.icc, metadata.photoshop)
+    )
+    return replace(
+        metadata,
+        exif=exif,
+        xmp=xmp,
+        icc=icc,
+        photoshop=photoshop,
+        comments=tuple(comment for comment in metadata.comments if not is_blank(comment)),
+        native=tuple(part for part in metadata.native if not _is_blank_part(part)),
+        tags=tuple(tag for tag in metadata.tags if tag.code not in APART or not is_blank(tag.data)),
+    )
+
+
+def _is_blank_part(part: bytes) -> bool:
+    """Tell whether a JPEG's segment or a PNG's chunk holds nothing."""
+    return is_blank(part[4:]) if part[:1] == b"\xff" else png.is_blank_text(part)
+
+
+def _read(scan: Scan) -> list[Metadata]:
     try:
         if scan.header.format != "tiff":
             return [READERS.get(scan.header.format, _read_with_pillow)(scan.read())]
@@ -96,7 +124,7 @@ def _read_jpeg(source: bytes) -> Metadata:
             found["exif"] = body[6:]
         elif marker == APP1 and body.startswith(XMP_START) and "xmp" not in found:
             found["xmp"] = body[len(XMP_START) :]
-        elif marker == APP2 and body.startswith(ICC_START) and len(body) > 14:
+        elif marker == APP2 and body.startswith(ICC_START) and len(body) >= 14:
             icc[body[12]] = body[14:]
         elif marker == APP13 and body.startswith(PHOTOSHOP_START):
             photoshop += body[len(PHOTOSHOP_START) :]
@@ -166,7 +194,7 @@ def _read_with_pillow(source: bytes) -> Metadata:
         lost = [MANIFEST] if C2PA in source else []
         lost += [ABSURD] if dpi and min(dpi) > 0 and _clean_dpi(dpi) is None else []
         return Metadata(block or None, xmp.encode() if isinstance(xmp, str) else xmp or None,
-                        info.get("icc_profile") or None, None, comments, _clean_dpi(dpi), lost=tuple(lost))  # fmt: skip
+                        info.get("icc_profile"), None, comments, _clean_dpi(dpi), lost=tuple(lost))  # fmt: skip
 
 
 def _jfif_dpi(segment: bytes) -> tuple[float, float] | None:

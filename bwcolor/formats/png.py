@@ -10,10 +10,13 @@ import numpy as np
 from PIL import Image
 
 from bwcolor.errors import PhotoError
+from bwcolor.formats.blank import is_blank
 
 START = b"\x89PNG\r\n\x1a\n"
 CUT_OFF = "is cut off, or damaged"
 PICTURE = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})  # chunks that pixels are made of
+TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+ENOUGH = 1 << 16  # bytes of a text that are looked at
 ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 # What is lost with a damaged chunk; one of another kind is called by its four letters.
 CONTENTS = {
@@ -119,6 +122,25 @@ def _opens(about: Sequence[Chunk]) -> bool:
     except Exception:  # parsers raise whatever they like on damaged data
         return False
     return True
+
+
+def is_blank_text(whole: bytes) -> bool:
+    """Tell whether a chunk is a text (11.3.3) that has a keyword and says nothing under it."""
+    kind, body = whole[4:8], whole[8:-4]
+    if kind not in TEXTS:
+        return False
+    text = body.partition(b"\0")[2]
+    packed = kind == b"zTXt" or (kind == b"iTXt" and text[:1] == b"\1")
+    if kind == b"zTXt":
+        text = text[1:]  # behind the method of compression
+    elif kind == b"iTXt":
+        text = text[2:].partition(b"\0")[2].partition(b"\0")[2]  # behind language and translated keyword
+    if packed:
+        try:
+            text = zlib.decompressobj().decompress(text, ENOUGH)
+        except zlib.error:
+            return False
+    return len(text) < ENOUGH and is_blank(text)
 
 
 def chunk_of(kind: bytes, body: bytes) -> bytes:

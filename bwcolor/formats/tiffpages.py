@@ -14,6 +14,7 @@ from PIL import Image
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from bwcolor.errors import PhotoError
+from bwcolor.formats.blank import is_blank
 from bwcolor.formats.decoders import (
     SEEN_SIDE,
     Decoded,
@@ -145,8 +146,8 @@ def page_layout(file: BinaryIO, number: int) -> PageLayout:
         lost += ["pages inside a page (SubIFDs) left out"] if page.tags.get(330) is not None else []
         icc = raw_value(page, file, ICC)
         if page.tags.get(ICC) is not None and (icc is None or len(icc) < LEAST_ICC):
+            lost += ["damaged color profile left out"] if icc is None or not is_blank(icc) else []
             icc = None
-            lost += ["damaged color profile left out"]
         return PageLayout(
             names.get(page.compression, "zlib"),
             icc,

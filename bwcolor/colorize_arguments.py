@@ -9,7 +9,7 @@ from bwcolor.arguments import ColorInput, Depth, LabelChoice, OutputFormat, Prog
 
 Photos = Annotated[
     list[Path],
-    typer.Argument(metavar="PHOTOS...", readable=False, help="Folders, taken with their sub-folders, or photos."),
+    typer.Argument(metavar="PHOTOS", readable=False, help="Folders, taken with their sub-folders, or photos."),
 ]
 Out = Annotated[
     Path | None,

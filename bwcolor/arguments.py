@@ -15,11 +15,13 @@ class Detail(enum.StrEnum):
 
 
 class OutputFormat(enum.StrEnum):
-    """The choices of --format."""
+    """The choices of --format; two have the usual endings of their files as second names."""
 
     JPEG = "jpeg"
+    JPG = "jpg"
     PNG = "png"
     TIFF = "tiff"
+    TIF = "tif"
     WEBP = "webp"
     AVIF = "avif"
     BMP = "bmp"

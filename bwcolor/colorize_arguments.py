@@ -21,7 +21,8 @@ Out = Annotated[
 ]
 Saturation = Annotated[float, typer.Option(help="Color multiplier, 0 to 4.")]
 FormatChoice = Annotated[
-    OutputFormat | None, typer.Option("--format", help="Format of the outputs; by default each photo's own.")
+    OutputFormat | None,
+    typer.Option("--format", case_sensitive=False, help="Format of the outputs; by default each photo's own."),
 ]
 DepthChoice = Annotated[Depth, typer.Option(help="8: write 8 bits even where a photo has more.")]
 ChromaChoice = Annotated[Sampling, typer.Option(help="Resolution of color in JPEG and AVIF: half (420) or full (444).")]

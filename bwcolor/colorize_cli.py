@@ -131,6 +131,7 @@ def colorize(
         from bwcolor.errors import UsageError
         from bwcolor.names import Naming
         from bwcolor.options import ColorizeOptions
+        from bwcolor.plan import NAMED_FORMATS
         from bwcolor.runs.judge import Policy
         from bwcolor.runs.messages import Setup
         from bwcolor.walk import Choice, read_list
@@ -138,8 +139,8 @@ def colorize(
         options = ColorizeOptions(
             strength=strength, saturation=saturation, detail=detail.value, overwrite=overwrite, max_pixels=max_pixels,
             max_file_pixels=max_file_pixels, max_pages=max_pages, jobs=jobs, tile=tile, batch=batch,
-            format=format_.value if format_ else None, eight_bit=depth is Depth.EIGHT, sampling=chroma.value,
-            chroma_quality=chroma_quality, color_input=color_input.value, label=label.value,
+            format=NAMED_FORMATS[f".{format_}"] if format_ else None, eight_bit=depth is Depth.EIGHT,
+            sampling=chroma.value, chroma_quality=chroma_quality, color_input=color_input.value, label=label.value,
             sidecars=sidecars.value,
         )  # fmt: skip
         policy = Policy(overwrite, redo is Redo.STALE, retry_failed, color_input.value, limit)

@@ -1,8 +1,11 @@
 """Which original each output was made from."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from bwcolor.formats.signatures import has_photo_name
 from bwcolor.plan import find_jobs
 from bwcolor.recognize import why_no_photo
 from bwcolor.runs.ledger import Ledger
@@ -22,14 +25,28 @@ def originals_of(out: Path, originals: Path | None) -> list[tuple[Path, Path | N
         return [(path, originals) for path in outputs]
     root = Path(os.path.abspath(out))
     known = _known(root) if root.is_dir() else {}
+    photos_in = functools.cache(_photos)
     pairs: list[tuple[Path, Path | None]] = []
     for path in outputs:
         name = path.relative_to(root) if root.is_dir() else Path(path.name)
-        # An output of another format has a second ending: scan.gif.png.
-        named = (originals / name, (originals / name).with_suffix(""))
+        # An output of another format has a second ending, scan.gif.png, or another one, scan.png.
+        named = (originals / name, (originals / name).with_suffix(""), *_alone(originals / name, photos_in))
         found = (originals / known[path], *named) if path in known else named
         pairs.append((path, next((one for one in found if one.is_file() and why_no_photo(one) is None), None)))
     return pairs
+
+
+def _alone(name: Path, photos_in: Callable[[Path], list[Path]]) -> list[Path]:
+    """The photo of this name but for its ending, if there is just one."""
+    found = [path for path in photos_in(name.parent) if path.stem == name.stem]
+    return found if len(found) == 1 else []
+
+
+def _photos(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if has_photo_name(path)]
+    except OSError:
+        return []
 
 
 def _known(out: Path) -> dict[Path, Path]:

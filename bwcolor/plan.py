@@ -14,12 +14,12 @@ from bwcolor.formats.known import WRITABLE, Format, Header, check_size, output_f
 from bwcolor.formats.signatures import ending, has_photo_name
 from bwcolor.hidden import NOTHING, Hidden, together
 from bwcolor.names import Naming, Wanted, told_apart
-from bwcolor.options import ColorizeOptions
+from bwcolor.options import ColorizeOptions, OutputFormat
 from bwcolor.recognize import why_no_photo
 from bwcolor.walk import EVERYTHING, Choice, LeftOut, walk
 
 # How an output may be called so that its format is that of the name.
-NAMED_FORMATS: dict[str, Format] = {
+NAMED_FORMATS: dict[str, OutputFormat] = {
     ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".png": "png", ".tif": "tiff", ".tiff": "tiff",
     ".webp": "webp", ".avif": "avif", ".bmp": "bmp", ".jif": "jpeg", ".apng": "png", ".dib": "bmp",
 }  # fmt: skip
@@ -62,7 +62,8 @@ class Plan:
     was named. unwanted: number of photos that were not chosen. hidden: what the walk left alone as such. passed: see
     Found. single: the photo, when it is just one that was named. named: whether the user said how its output is called.
     renamed: number of photos whose outputs got names of their own, because others wanted the same or the disk refuses
-    it. disk: what it makes of names."""
+    it. disk: what it makes of names. bare: how many photos, chosen or not, want an output of this name before its
+    ending, in any case."""
 
     jobs: list[Job]
     left_out: list[LeftOut]
@@ -76,6 +77,7 @@ class Plan:
     named: bool = False
     renamed: int = 0
     disk: Disk = field(default_factory=lambda: Disk(Path()))
+    bare: Counter[str] = field(default_factory=Counter)
 
 
 def find_jobs(
@@ -161,7 +163,8 @@ def _found(inputs: list[Path], out: Path, choice: Choice, naming: Naming, disk: 
     root = inputs[0] if len(inputs) == 1 else Path(os.path.commonpath(inputs))
     plan = Plan(list(jobs.values()), left_out, out, root, out, len(others), together(hidden), passed, disk=disk)
     plan = _one_output_each(plan, False)  # of all, so that what is chosen changes no names
-    plan = replace(plan, jobs=[job for job in plan.jobs if job.source not in others])
+    bare = Counter(any_case(str(_bare(job.target))) for job in plan.jobs)
+    plan = replace(plan, jobs=[job for job in plan.jobs if job.source not in others], bare=bare)
     _refuse_replacing(plan, False)
     return plan
 
@@ -209,9 +212,10 @@ def settle(plan: Plan, options: ColorizeOptions, looks: Iterable[Looked] | None 
     """Decides by each photo's header what it is written as and how that is called; what is too large is left out.
 
     looks: the headers, in any order; by default they are read here. An output of another format gets a second ending
-    (scan.gif.png), so that no two photos ever share one. What can't be read stays in the plan: its own failure will
-    tell why. Raises UsageError when an output would then replace one of the photos, or is to be of another format than
-    its name says.
+    (scan.gif.png), so that no two photos ever share one. Where the user chose the format, the ending takes the place of
+    the photo's own (scan.png), unless another photo has the same name before its ending (scan.tif). What can't be read
+    stays in the plan: its own failure will tell why. Raises UsageError when an output would then replace one of the
+    photos, or is to be of another format than its name says.
     """
     _refuse_other_ending(plan, options)
     headers = dict(looks) if looks is not None else {job: look(job) for job in plan.jobs}
@@ -242,13 +246,25 @@ def _settled(job: Job, header: Header, plan: Plan, options: ColorizeOptions) -> 
     form = output_format(header, (named if differs else None) or options.format, options.eight_bit)
     known_name = ending(job.source) in NAMED_FORMATS
     own_name = (form == header.format and known_name) or (differs and named == form)
-    target = job.target if own_name else job.target.with_name(job.target.name + WRITABLE[form])
+    target = job.target if own_name else _with_ending(job.target, WRITABLE[form], plan, options)
     copy_is_called_so = form == header.format and (known_name or not has_photo_name(job.source))
     copy = target if copy_is_called_so else _as_source(target, job.source)
     pixels = header.pixels * header.pages
     return replace(
         job, target=target, format=form, copy=copy, pixels=pixels, pages=header.pages, bytes=_bytes(job.source)
     )
+
+
+def _with_ending(target: Path, ending: str, plan: Plan, options: ColorizeOptions) -> Path:
+    """The name of an output of another format than its photo's."""
+    bare = _bare(target)
+    alone = plan.bare[any_case(str(bare))] <= 1
+    return target.with_name((bare if options.format and alone else target).name + ending)
+
+
+def _bare(target: Path) -> Path:
+    """The path without a photo's ending, if it has one."""
+    return target.with_suffix("") if has_photo_name(target) else target
 
 
 def _bytes(photo: Path) -> int:

@@ -1,6 +1,7 @@
 """The command `bwcolor verify`: what it says of files and folders, and its exit codes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,14 @@ def test_other_formats(form: str, photos: Path, tmp_path: Path, tiny_model: Path
         assert "metadata   FAIL differs or is missing: EXIF" in result.stdout
     else:
         assert result.exit_code == 0, result.stdout
+
+
+def test_originals_of_another_ending_are_found_without_a_ledger(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
+    made = tmp_path / "made"
+    run(photos, "--out", made, "--model", tiny_model, "--format", "png", "--depth", "8")
+    shutil.rmtree(made / ".bwcolor")
+    result = run("verify", made, photos, "-q")
+    assert result.exit_code == 0, result.stdout
 
 
 def test_links_in_the_output_folder_are_not_verified(photos: Path, out: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -184,6 +184,19 @@ class Ledger:
         with _told(self.path):
             row = self._database.execute("SELECT * FROM photos WHERE target = ?", (self._name(target),)).fetchone()
         return _record(row) if row else None
+
+    def find_all(self, targets: Sequence[Path]) -> list[Record]:
+        """The same of several photos, of those that are known."""
+        wanted = [self._name(target) for target in targets]
+        places = ", ".join("?" * len(wanted))
+        with _told(self.path):
+            rows = self._database.execute(f"SELECT * FROM photos WHERE target IN ({places})", wanted).fetchall()
+        return [_record(row) for row in rows]
+
+    def forget(self, target: Path) -> None:
+        """Removes what is known of a photo's output."""
+        with _told(self.path):
+            self._database.execute("DELETE FROM photos WHERE target = ?", (self._name(target),))
 
     def records(self) -> Iterator[Record]:
         """All that is known, in the order of the targets."""

@@ -23,6 +23,7 @@ from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Job, Plan
 from bwcolor.progress import RunView
 from bwcolor.report import Outcome
+from bwcolor.runs.earlier import OtherFormats
 from bwcolor.runs.estimate import needs
 from bwcolor.runs.judge import Policy, judged, recorded
 from bwcolor.runs.ledger import Ledger, Making, Record, State, making
@@ -51,6 +52,7 @@ class Run:
         self.ledger: Ledger | None = None
         self._view: RunView | None = None
         self._records: list[Records] = []
+        self._other_formats = OtherFormats(policy.overwrite)
         self._met: set[Path] = set()  # targets of photos that this run has told of
 
     @contextlib.contextmanager
@@ -74,6 +76,7 @@ class Run:
                     code = _exit_code(error)
                     raise
                 finally:
+                    view.say(*(f"note: {words}" for words in self._other_formats.in_words()))
                     view.summarize(plan.out)
         finally:
             with contextlib.suppress(*([FolderError] if code not in (0, 1) else [])):  # a full disk has been told
@@ -99,6 +102,7 @@ class Run:
             for ended, known in self._outcomes(plan):
                 outcome = sidecars.copied(ended) if sidecars else ended
                 self._view.show(outcome)
+                self._other_formats.settle(outcome, self.ledger)
                 self._met.add(outcome.job.target)
                 self._write(photo_record(outcome, known))
                 for trouble in self._worker.troubles[said:]:

@@ -541,3 +541,46 @@ def test_an_output_edited_while_the_run_goes_on_is_kept(photos: Path, out: Path)
     there = job.target.stat()
     judged = replace(job, replace=job.target, replaced=(there.st_size, there.st_mtime_ns))
     assert colorize_photo(judged, model, ColorizeOptions(), PixelBudget(10**6)).state == "done"
+
+
+def test_a_changed_format_leaves_no_second_output_without_a_word(photos: Path, out: Path, tiny_model: Path) -> None:
+    arguments = (photos, "--out", out, "--model", tiny_model)
+    run(*arguments)
+    before = outputs(out)
+    first = run(*arguments, "--format", "PNG", "--include", "b.jpg", "--include", "roll1")
+    assert first.exit_code == 0, first.stderr
+    assert "note: 2 earlier outputs in other formats are still there (b.jpg, roll1/01.jpg)" in first.stderr
+    assert outputs(out).items() >= before.items()
+    assert {"b.png", "roll1/01.png"} <= set(outputs(out))
+    assert "other formats" not in run(*arguments, "--format", "png", "--include", "b.jpg").stderr, (
+        "nothing new was made"
+    )
+    Image.new("RGB", (60, 40), (200, 0, 0)).save(out / "roll1" / "01.jpg")
+    second = run(*arguments, "--format", "png", "--include", "b.jpg", "--include", "roll1", "--overwrite")
+    assert "note: 1 earlier output in another format is replaced" in second.stderr
+    assert (
+        "note: 1 earlier output in another format is still there (roll1/01.jpg), changed by somebody" in second.stderr
+    )
+    assert set(outputs(out)) == {*NAMES, "b.png", "roll1/01.png"} - {"b.jpg"}
+    back = run(*arguments, "--include", "b.jpg")
+    assert "still there (b.png)" in back.stderr
+    assert "b.jpg" in outputs(out)
+
+
+def test_outputs_of_other_photos_are_none_in_another_format(photos: Path, out: Path, tiny_model: Path) -> None:
+    shutil.copy(photos / "a.png", photos / "b.png")
+    arguments = (photos, "--out", out, "--model", tiny_model)
+    run(*arguments)
+    result = run(*arguments, "--format", "png", "--include", "b.*", "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    assert "note: 1 earlier output in another format is replaced" in result.stderr
+    assert set(outputs(out)) == {*NAMES, "b.png", "b.jpg.png"} - {"b.jpg"}
+
+
+@pytest.mark.parametrize(("said", "ending"), [("jpg", ".jpg"), ("JPEG", ".jpg"), ("tif", ".tif"), ("tiff", ".tif")])
+def test_formats_are_called_as_their_files_are(
+    said: str, ending: str, photos: Path, out: Path, tiny_model: Path
+) -> None:
+    result = run(photos / "a.png", "--out", out, "--model", tiny_model, "--format", said)
+    assert result.exit_code == 0, result.stderr
+    assert (out / f"a{ending}").is_file()

@@ -11,6 +11,7 @@ from bwcolor.errors import FolderError, NoPhotosError, UsageError
 from bwcolor.formats.known import EXTENSIONS
 from bwcolor.options import ColorizeOptions
 from bwcolor.plan import Plan, find_jobs, settle
+from bwcolor.walk import Choice
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -223,9 +224,27 @@ def test_an_output_of_another_format_gets_a_second_ending(photos: Path, tmp_path
     same = {"b.png": "b.png", "c.JPG": "c.JPG", "wrong.jpg": "wrong.jpg"}
     assert settled(photos, out) == {"a.gif": "a.gif.png", "d.jp2": "d.jp2.png", **same}
     assert settled(photos, out, format="jpeg") == {
-        "a.gif": "a.gif.jpg", "b.png": "b.png.jpg", "c.JPG": "c.JPG", "d.jp2": "d.jp2.jpg",
-        "wrong.jpg": "wrong.jpg.jpg",
+        "a.gif": "a.jpg", "b.png": "b.jpg", "c.JPG": "c.JPG", "d.jp2": "d.jpg", "wrong.jpg": "wrong.jpg",
     }  # fmt: skip
+
+
+def test_a_chosen_format_takes_the_place_of_the_ending_unless_two_photos_want_that(
+    photos: Path, tmp_path: Path
+) -> None:
+    pictures(photos, a__webp="WEBP", b__webp="WEBP", b__jpg="JPEG", c__png="PNG", c__gif="GIF", d__webp="WEBP",
+             D__png="PNG", e__jpeg="JPEG")  # fmt: skip
+    pictures(photos / "sub", a__png="PNG")
+    (photos / "scan.1931").write_bytes(saved(gray(scene(8, 12)), "PNG"))
+    expected = {
+        "a.webp": "a.jpg", "b.webp": "b.webp.jpg", "b.jpg": "b.jpg", "c.png": "c.png.jpg", "c.gif": "c.gif.jpg",
+        "d.webp": "d.webp.jpg", "D.png": "D.png.jpg", "e.jpeg": "e.jpeg", "a.png": "a.jpg",
+        "scan.1931": "scan.1931.jpg",
+    }  # fmt: skip
+    assert settled(photos, tmp_path / "out", format="jpeg") == expected
+    for name in expected:  # what is chosen changes no names
+        plan = find_jobs(photos, tmp_path / "out", choice=Choice((name,)))
+        named = {job.source.name: job.target.name for job in settle(plan, ColorizeOptions(format="jpeg")).jobs}
+        assert named == {name: expected[name]}
 
 
 def test_a_depth_that_a_format_can_not_hold_is_told_before_the_run(photos: Path, tmp_path: Path) -> None:
@@ -233,11 +252,11 @@ def test_a_depth_that_a_format_can_not_hold_is_told_before_the_run(photos: Path,
     pictures(photos, a__jpg="JPEG")
     options = ColorizeOptions(format="webp")
     plan = settle(find_jobs(photos, tmp_path / "out"), options)
-    assert [job.target.name for job in plan.jobs] == ["a.jpg.webp"]
+    assert [job.target.name for job in plan.jobs] == ["a.webp"]
     (left,) = plan.left_out
     assert left.failed
     assert "has 16 bits, which WEBP can't hold; --format tiff or png keeps them, --depth 8" in left.reason
-    assert settled(photos, tmp_path / "out", format="webp", eight_bit=True)["deep.png"] == "deep.png.webp"
+    assert settled(photos, tmp_path / "out", format="webp", eight_bit=True)["deep.png"] == "deep.webp"
     assert settled(photos, tmp_path / "out")["deep.png"] == "deep.png"
 
 
@@ -387,7 +406,7 @@ def test_a_name_and_a_format_that_differ_are_refused(photos: Path, tmp_path: Pat
     assert (job.target.name, job.format) == ("r.jpeg", "jpeg")
     for out in (None, tmp_path / "new", photos / "sub"):  # no name of an output
         (job,) = settle(find_jobs(photo, out), ColorizeOptions(format="png")).jobs
-        assert job.target.name.endswith(".tif.png")
+        assert job.target.name == ("a.png" if out else "a_colored.png")
 
 
 def test_pages_without_room_name_what_was_given(photos: Path, tmp_path: Path) -> None:

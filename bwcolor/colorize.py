@@ -98,7 +98,7 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
             made = _Made()
             pages = _pages(scan, first, described, source, model, options, watch, made)
             coding = Coding(form, options.sampling, options.chroma_quality)
-            with committed(job.target, may_replace, scan.times, _mode(scan)) as out:
+            with committed(job.target, may_replace, scan.times, _mode(scan), job.out) as out:
                 notes = (*encode(scan, pages, coding, out), *made.notes)
                 outcome = _done(job, scan, source, job.target, out, notes)
                 if job.changed:
@@ -199,7 +199,7 @@ def _left_alone(
         if there.sha256 == source.sha256:
             return Outcome(job, "skipped", ADOPTED, path=target, input=source, output=there, adopted=True)
         return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
-    with committed(target, may_replace, scan.times, _mode(scan)) as out:
+    with committed(target, may_replace, scan.times, _mode(scan), job.out) as out:
         out.write(scan.read())
         outcome = _done(job, scan, source, target, out, (COPIED,))
         _must_be_replaceable(job, options)

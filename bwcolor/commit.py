@@ -27,7 +27,14 @@ AT_FDCWD, RENAME_NOREPLACE = -100, 1  # Linux: fcntl.h, renameat2(2)
 RENAME_EXCL = 4  # macOS: sys/stdio.h
 REFUSED = "the output folder's disk does not take {} ({})"
 PLACEHOLDER = b"bwcolor is writing this file\n"
+THROUGH_LINK = "{} is a link, and nothing is written through links; remove it, or choose another --out"
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".bwcolor-", ".part"
+
+
+def link_above(folder: Path, out: Path) -> Path | None:
+    """The first link on the way from the output folder, which may be one itself, down to a folder in it."""
+    above = [one for one in (folder, *folder.parents) if one != out and one.is_relative_to(out)]
+    return next((one for one in reversed(above) if stat.S_ISLNK(mode_of(one, follow_links=False))), None)
 
 
 def commit(content: bytes, target: Path, overwrite: bool) -> None:
@@ -38,32 +45,32 @@ def commit(content: bytes, target: Path, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def committed(
-    target: Path, overwrite: bool, times: tuple[int, int] | None = None, mode: int = 0o777
+    target: Path, overwrite: bool, times: tuple[int, int] | None = None, mode: int = 0o777, out: Path | None = None
 ) -> Iterator[BinaryIO]:
     """A new file to write and to read, which becomes `target` when the block ends well, and vanishes otherwise.
 
     Written to a temporary sibling, flushed to disk, then linked or moved to its name. With `overwrite` it
     replaces what is there. times: of last access and change in nanoseconds, for the file to have as far as its disk
-    can hold them. mode: the
-    original's permission bits, which nobody gets more of; the owner may always read and write. Raises PassingError
-    when the name is taken or what has it can't be replaced, FolderError when the folder can't be written or the disk is
-    full. An OSError of the block counts as one of writing: what reads files there must raise PhotoError.
+    can hold them. mode: the original's permission bits, which nobody gets more of; the owner may always read and write.
+    out: the output folder, below which nothing is written through links. Raises PassingError when the name is taken,
+    when what has it can't be replaced, or when there is such a link, FolderError when the folder can't be written or
+    the disk is full. An OSError of the block counts as one of writing: what reads files there must raise PhotoError.
     """
     try:
+        _refuse_links(target.parent, out)
         _make_folder(target.parent)
         with _temporary(target.parent) as part:
-            with part.open("x+b") as out:
+            with part.open("x+b") as file:
                 with contextlib.suppress(OSError):  # a disk without locks
-                    _claim(out)
+                    _claim(file)
                 _restrict(part, mode)
-                yield out
-                out.flush()
-                os.fsync(out.fileno())
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             if times is not None:
-                with contextlib.suppress(
-                    OSError, OverflowError
-                ):  # the disk can't hold them; who cares looks at the file
+                with contextlib.suppress(OSError, OverflowError):  # the disk can't hold them; _in_place notes that
                     os.utime(part, ns=times)
+            _refuse_links(target.parent, out)  # a folder may have been moved elsewhere, and a link left in its place
             _put_in_place(part, target, overwrite)
         sync_folder(target.parent)
     except FileExistsError as error:
@@ -91,13 +98,25 @@ def _make_folder(folder: Path) -> None:
             raise
 
 
+def _refuse_links(folder: Path, out: Path | None) -> None:
+    if out is not None and (link := link_above(folder, out)) is not None:
+        raise PassingError(THROUGH_LINK.format(link))
+
+
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
+    """A name for an unfinished file, which is gone afterwards; also from a folder that was moved meanwhile."""
     part = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    descriptor = os.open(folder, os.O_RDONLY) if os.unlink in os.supports_dir_fd else None
     try:
         yield part
     finally:
-        part.unlink(missing_ok=True)
+        if descriptor is None:
+            part.unlink(missing_ok=True)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part.name, dir_fd=descriptor)
+            os.close(descriptor)
 
 
 def remove_leftovers(folder: Path) -> int:

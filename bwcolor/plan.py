@@ -34,7 +34,8 @@ class Job:
     target's where none is given. name: the photo's path below the folder that the user gave. pixels: of the photo's
     largest page times its pages, 0 while nobody has looked. bytes: of its file. replace: the file that its output
     may take the place of, as long as size and time of its last change (ns) are still those of `replaced`.
-    changed: whether that was made from the photo as it was before."""
+    changed: whether that was made from the photo as it was before. out: the output folder, below which nothing is
+    written through links; None while nobody has said what is to be done."""
 
     source: Path
     target: Path
@@ -47,6 +48,7 @@ class Job:
     replace: Path | None = None
     replaced: tuple[int, int] = (-1, 0)
     changed: bool = False
+    out: Path | None = None
 
     def __post_init__(self) -> None:
         if self.copy == Path():

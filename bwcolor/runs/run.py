@@ -10,13 +10,11 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from stat import S_ISLNK
 from types import FrameType
 from typing import Any
 
 from bwcolor import __version__
-from bwcolor.commit import remove_leftovers
-from bwcolor.disk import mode_of
+from bwcolor.commit import THROUGH_LINK, link_above, remove_leftovers
 from bwcolor.errors import BwcolorError, FolderError
 from bwcolor.names import marks_in_words
 from bwcolor.options import ColorizeOptions
@@ -38,7 +36,6 @@ from bwcolor.walk import refuse_photo
 
 LOCK = "lock"
 STATES: tuple[State, ...] = ("done", "skipped", "failed")
-THROUGH_LINK = "{} is a link, and nothing is written through links; remove it, or choose another --out"
 UNKNOWN = "a file of this name exists but is not in the ledger; the run will check whether its label names this photo"
 
 
@@ -192,9 +189,9 @@ class Run:
 
 def verdicts(plan: Plan, ledger: Ledger | None, making: Making, policy: Policy) -> Iterator[tuple[Job, Job | Outcome]]:
     """Each job of the plan with what is to be done, or why nothing is."""
-    link_above = functools.cache(lambda folder: _link_above(folder, plan.out))
-    for job in plan.jobs:
-        if link := link_above(job.target.parent):
+    first_link = functools.cache(lambda folder: link_above(folder, plan.out))
+    for job in (replace(job, out=plan.out) for job in plan.jobs):
+        if link := first_link(job.target.parent):
             yield job, Outcome(job, "failed", THROUGH_LINK.format(link))
             continue
         yield job, judged(job, ledger, making, policy) if ledger else job
@@ -202,12 +199,6 @@ def verdicts(plan: Plan, ledger: Ledger | None, making: Making, policy: Policy) 
 
 def _exit_code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, BwcolorError) else 130 if isinstance(error, Stopped) else 1
-
-
-def _link_above(folder: Path, out: Path) -> Path | None:
-    """The first link on the way from the output folder, which may be one itself, down to a folder in it."""
-    above = [one for one in (folder, *folder.parents) if one != out and one.is_relative_to(out)]
-    return next((one for one in reversed(above) if S_ISLNK(mode_of(one, follow_links=False))), None)
 
 
 def foreseen(plan: Plan, making: Making, policy: Policy, path: Path | None) -> Iterator[tuple[Job, Job | Outcome]]:
@@ -244,7 +235,7 @@ def opened_ledger(plan: Plan, path: Path | None) -> Iterator[Ledger | None]:
         if plan.folder is not None:
             stack.enter_context(held(plan.folder / OWN_FOLDER / LOCK))
         for folder in {folder for job in plan.jobs for folder in (job.target.parent, job.copy.parent)}:
-            if not _link_above(folder, plan.out):
+            if not link_above(folder, plan.out):
                 remove_leftovers(folder)
         if plan.folder is None and path is None:
             yield None

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bwcolor.commit import committed
+from bwcolor.commit import THROUGH_LINK, committed, link_above
 from bwcolor.errors import PassingError
 from bwcolor.plan import Job, Plan
 from bwcolor.recognize import is_away
@@ -137,7 +137,7 @@ class Sidecars:
             return outcome
         there, notes, new = [], list[str](), 0
         for path, target in self.copies(outcome.job.source, outcome.path):
-            result = _copy(path, target)
+            result = _copy(path, target, outcome.job.out)
             if isinstance(result, str):
                 notes.append(result)
             else:
@@ -151,8 +151,13 @@ def _stem(path: Path) -> Path:
     return path.with_name(path.stem.casefold())
 
 
-def _copy(path: Path, target: Path) -> bool | str:
-    """Copy one file, with its times; False where that was done before, or a sentence when it can't be."""
+def _copy(path: Path, target: Path, out: Path | None) -> bool | str:
+    """Copy one file, with its times; False where that was done before, or a sentence when it can't be.
+
+    out: the output folder, below which nothing is written through links.
+    """
+    if out is not None and (link := link_above(target.parent, out)) is not None:
+        return THROUGH_LINK.format(link)
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
@@ -169,8 +174,8 @@ def _copy(path: Path, target: Path) -> bool | str:
     except OSError as error:
         return UNREADABLE.format(error.strerror)
     try:
-        with committed(target, False, (status.st_atime_ns, status.st_mtime_ns), status.st_mode) as out:
-            out.write(content)
+        with committed(target, False, (status.st_atime_ns, status.st_mtime_ns), status.st_mode, out) as file:
+            file.write(content)
     except PassingError:
         return TAKEN if os.path.lexists(target) else BAD_NAME
     return True

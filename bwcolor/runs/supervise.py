@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Literal, cast
 
 from bwcolor.budget import threads_for
-from bwcolor.commit import remove_leftovers
+from bwcolor.commit import link_above, remove_leftovers
 from bwcolor.errors import DeviceError, ModelError
 from bwcolor.formats.known import Header
 from bwcolor.plan import Job
@@ -324,8 +324,9 @@ class Supervisor:
         flights = list(self._flights.values())
         self._flights.clear()
         jobs = [flight.task.job for flight in flights if flight.begun and flight.task.kind == "colorize"]
-        for folder in {path.parent for job in jobs for path in (job.target, job.copy)}:
-            remove_leftovers(folder)
+        for folder, out in {(path.parent, job.out) for job in jobs for path in (job.target, job.copy)}:
+            if out is None or not link_above(folder, out):
+                remove_leftovers(folder)
         return flights
 
     def _last_words(self) -> str:

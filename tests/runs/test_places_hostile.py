@@ -304,6 +304,24 @@ def test_nothing_is_written_through_a_link_in_the_output(
         assert run(tmp_path / "photos", "--out", tmp_path / "linked", "--model", tiny_model).code == 0, "it was named"
 
 
+def test_a_folder_of_the_output_that_becomes_a_link_during_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    """As when somebody moves it to another disk and leaves a link in its place."""
+    folder, out, moved = tmp_path / "photos", tmp_path / "out", tmp_path / "moved"
+    photo(folder / "a.png", "nap")
+    for number in range(3):
+        photo(folder / "sub" / f"{number}.png", "nap")
+    with started(folder, "--out", out, "--model", tiny_model, "--jobs", 1, command=TROUBLED) as process:
+        until(lambda: (out / "sub" / "0.png").exists())
+        (out / "sub").rename(moved)
+        (out / "sub").symlink_to(moved)
+        ended = end_of(process)
+    assert ended.code == 1
+    assert f"{out / 'sub'} is a link, and nothing is written through links" in ended.err
+    assert "0.png" in {path.name for path in moved.iterdir()}
+    assert len(list(moved.iterdir())) < 3
+    assert leftovers(tmp_path) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff"])
 @pytest.mark.parametrize("option", ["--ledger", "--report"])
 @pytest.mark.parametrize("name", ["b.jpg", "B.TIF", "c.psd", "d.png "])

@@ -18,6 +18,10 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def files_below(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
 def test_commit_writes_a_complete_file_into_new_folders(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "Großmutter.png"
     commit(b"content", target, overwrite=False)
@@ -200,7 +204,7 @@ def test_an_interrupt_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: 
 
 def test_what_a_killed_run_left_behind_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container every run has the same process id: names must differ all the same."""
-    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # as if killed before cleaning up
+    monkeypatch.setattr(os, "unlink", lambda *_, **__: None)  # as if killed before cleaning up
     for number in range(3):
         commit(b"content", tmp_path / f"{number}.png", overwrite=False)
     left = [name for name in files_in(tmp_path) if name.endswith(".part")]

@@ -319,3 +319,41 @@ def test_a_file_that_can_not_be_replaced_costs_one_photo(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(FolderError, match="can't be written"):
         commit(b"new", tmp_path / "photo.png", overwrite=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there, and a folder in use can't be moved")
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("to", ["elsewhere", "nowhere", "moved"])
+def test_a_folder_that_becomes_a_link_meanwhile_is_not_written_through(
+    to: str, overwrite: bool, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "elsewhere").mkdir()
+
+    def write() -> None:
+        with committed(out / "roll" / "1931" / "photo.png", overwrite, out=out) as file:
+            file.write(b"content")
+            (out / "roll").rename(tmp_path / "moved")
+            (out / "roll").symlink_to(tmp_path / to)
+
+    with pytest.raises(PassingError, match=r"roll is a link, and nothing is written through links"):
+        write()
+    assert files_below(tmp_path) == [], "nor is anything unfinished left in the folder that was moved"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_on_the_way_down_is_not_written_through(tmp_path: Path) -> None:
+    out, named = tmp_path / "out", tmp_path / "named"
+    out.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (out / "roll").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(PassingError, match="roll is a link"),
+        committed(out / "roll" / "1931" / "a.png", False, out=out),
+    ):
+        pytest.fail("nothing is to be made")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    named.symlink_to(tmp_path / "elsewhere")
+    with committed(named / "sub" / "a.png", False, out=named) as file:
+        file.write(b"the user named this link")
+    assert files_below(tmp_path) == ["a.png"]

@@ -6,6 +6,7 @@ import functools
 import os
 import secrets
 import string
+import time
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ REFUSALS = frozenset({
     errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.ENOENT, errno.EPERM, errno.EACCES,
 })  # fmt: skip
 TRIAL = "trial-"  # begins the names of folders for trial files
+LEFT_OVER = 3600.0  # seconds after which nobody uses one any more
 TOGETHER = 40  # characters tried in one name, which stays below 255 bytes
 
 
@@ -116,6 +118,7 @@ def _trial_folder(out: Path) -> Iterator[Path | None]:
     try:
         if S_ISLNK(mode_of(folder.parent, follow_links=False)):  # nothing is written through links
             raise NotADirectoryError(folder.parent)
+        _remove_left_over(folder.parent)
         folder.mkdir(parents=True)
         usable: Path | None = folder
     except OSError:  # the run itself will tell
@@ -128,6 +131,15 @@ def _trial_folder(out: Path) -> Iterator[Path | None]:
         for one in made:
             with contextlib.suppress(OSError):
                 one.rmdir()
+
+
+def _remove_left_over(own: Path) -> None:
+    """Removes trial folders of runs that were killed; younger ones may be another run's."""
+    with contextlib.suppress(OSError):
+        for left in own.glob(f"{TRIAL}*"):
+            if time.time() - left.stat(follow_symlinks=False).st_mtime > LEFT_OVER:
+                _empty(left)
+                left.rmdir()
 
 
 def _empty(folder: Path) -> None:

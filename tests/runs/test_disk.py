@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def test_what_lies_in_the_folder_stays(tmp_path: Path) -> None:
     Disk(tmp_path, may_write=True).rules([Path("a?b"), Path("x.")])
     assert states(tmp_path) == before
     assert [path.name for path in (tmp_path / ".bwcolor").iterdir()] == ["a"]
+
+
+def test_trial_files_of_a_killed_run_go_with_the_next_trial(tmp_path: Path) -> None:
+    for name, age in (("trial-old", 7200), ("trial-young", 10), ("kept", 7200)):
+        folder = tmp_path / ".bwcolor" / name
+        folder.mkdir(parents=True)
+        (folder / "a?").touch()
+        os.utime(folder, (time.time() - age,) * 2)
+    assert not Disk(tmp_path, may_write=True).ignores_case
+    assert {path.name for path in (tmp_path / ".bwcolor").iterdir()} == {"trial-young", "kept"}
 
 
 def test_without_writing_a_file_tells_or_the_kind_of_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

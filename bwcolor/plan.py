@@ -194,7 +194,7 @@ def _passed_in_words(passed: Counter[str]) -> str:
     told = [f"{count:,} {name or 'without an ending'}" for name, count in by_count[:MOST_ENDINGS]]
     if more := sum(count for _, count in by_count[MOST_ENDINGS:]):
         told.append(f"{more:,} more")
-    return f"{passed.total():,} other files: {', '.join(told)}"
+    return f"{passed.total():,} other file{'' if passed.total() == 1 else 's'}: {', '.join(told)}"
 
 
 Looked = tuple[Job, Header | str]  # a job with what its photo's header says, or why that can't be read

@@ -4,15 +4,18 @@ Heavy packages are imported inside the command, so that --help stays quick.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bwcolor.arguments import LabelChoice, MaxFilePixels, MaxPixels
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 from bwcolor.formats.known import MAX_FILE_PIXELS
+
+if TYPE_CHECKING:
+    from bwcolor.walk import LeftOut
 
 ANSWERS = {True: "PASS", False: "FAIL", None: "-"}
 
@@ -80,9 +83,9 @@ def verify(
         typer.echo(f"{total - bad} of {total} passed")
         if original is not None and original.is_dir() and out.is_dir():
             plan = find_jobs(original, out, choice=Choice(hidden=hidden))
-            wanted = [job.source for job in plan.jobs] + [left.path for left in plan.left_out if left.failed]
-            missing = [path for path in wanted if path not in found]
-            bad += _name_missing(missing, max_pixels, max_file_pixels, quiet)
+            missing = [job.source for job in plan.jobs if job.source not in found]
+            unopened = [left for left in plan.left_out if left.failed and left.path not in found]
+            bad += _name_missing(missing, unopened, max_pixels, max_file_pixels, quiet)
         if bad:
             raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -93,12 +96,17 @@ def _say(line: str) -> None:
     typer.echo(printable(line))
 
 
-def _name_missing(originals: Iterable[Path], max_pixels: int, max_file_pixels: int, quiet: bool) -> int:
-    """Names the originals without an output; how many of them should have one."""
+def _name_missing(
+    originals: Iterable[Path], unopened: Sequence["LeftOut"], max_pixels: int, max_file_pixels: int, quiet: bool
+) -> int:
+    """Name the originals without an output; returns how many of them should have one. unopened: those that must not be
+    opened, such as placeholders of a cloud."""
     from bwcolor.errors import PhotoError
     from bwcolor.verify import in_colour_already
 
-    missing = in_colour = 0
+    missing, in_colour = len(unopened), 0
+    for left in unopened:
+        _say(f"FAIL {left.path}: has no output ({left.reason})")
     for path in originals:
         try:
             colour, reason = in_colour_already(path, max_pixels, max_file_pixels), "has no output"

@@ -16,7 +16,7 @@ from bwcolor.formats import jp2, png
 from bwcolor.formats.jpeg import SOI, read_frame
 from bwcolor.formats.known import Format, Header, page_named
 from bwcolor.formats.pnm import header_of_pnm
-from bwcolor.formats.signatures import LOOK, format_in, unreadable_in
+from bwcolor.formats.signatures import LOOK, RAW, format_in, unreadable_in
 from bwcolor.packages import install_line
 
 # The only decoders of Pillow's that see a user's file, and what we call the formats. MPO is a JPEG with more pictures
@@ -25,6 +25,8 @@ DECODERS: dict[str, Format] = {
     "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "TIFF": "tiff", "WEBP": "webp", "BMP": "bmp", "DIB": "bmp",
     "GIF": "gif", "JPEG2000": "jp2", "AVIF": "avif", "HEIF": "heic", "PPM": "pnm",
 }  # fmt: skip
+REDUCED = 1  # bit of NewSubfileType: a smaller version of another picture
+SUB_PAGES = 330  # tag of the pages inside a page
 MAX_PAGES = 10_000  # of a TIFF
 MAX_META = 1 << 26  # bytes of an AVIF's box of properties that are read
 OURS = str(Path(__file__).resolve().parents[1])
@@ -149,6 +151,8 @@ def _tiff_header(file: BinaryIO) -> Header:
         for number, page in enumerate(pages):
             with page_named(number, len(pages)):
                 _check_values(sound(page))
+        if pages[0].subfiletype & REDUCED and SUB_PAGES in pages[0].tags:  # TIFF/EP (ISO 12234-2), and so DNG
+            raise PhotoError(str(RAW))
         largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         bits = max(page.bitspersample for page in pages)
         decoded = sum(map(_decoded_pixels, pages))

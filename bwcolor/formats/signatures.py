@@ -27,13 +27,13 @@ class Unreadable:
         return f"is {self.what}, which can't be read; {self.advice}"
 
 
-_RAW = Unreadable("a camera raw file", "develop it and save it as TIFF or JPEG")
+RAW = Unreadable("a camera raw file", "develop it and save it as TIFF or JPEG")
 _LAYERS = Unreadable("an image editor's own file", "export it as TIFF or PNG")
 _DOCUMENT = Unreadable("a document or a drawing", "export its pictures as TIFF or PNG")
 _PICTURE = Unreadable("a rare kind of picture", "convert it to TIFF or PNG")
 
 _FAMILIES: dict[Unreadable, str] = {
-    _RAW: "dng cr2 cr3 crw nef nrw arw srf sr2 raf orf rw2 rwl raw pef srw x3f iiq 3fr fff mef mos mrw erf kdc dcr dcs"
+    RAW: "dng cr2 cr3 crw nef nrw arw srf sr2 raf orf rw2 rwl raw pef srw x3f iiq 3fr fff mef mos mrw erf kdc dcr dcs"
     " k25 gpr ari bay eip rwz",
     _LAYERS: "psd psb psp pspimage xcf kra ora afphoto cpt pdn clip pxd sai",
     _DOCUMENT: "pdf eps epsf ps ai svg svgz djvu djv emf wmf xps oxps indd cdr",
@@ -47,9 +47,9 @@ UNREADABLE: dict[str, Unreadable] = {
 
 # Bytes that only one kind begins with, by their place. Raw files that are TIFFs go by their names.
 _STARTS: tuple[tuple[int, bytes, Unreadable], ...] = (
-    *((0, start, _RAW) for start in (
+    *((0, start, RAW) for start in (
         b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW", b"II\x1a\0\0\0HEAPCCDR", b"FOVb", b"\0MRM")),
-    (8, b"CR\x02", _RAW), (4, b"ftypcrx ", _RAW),
+    (8, b"CR\x02", RAW), (4, b"ftypcrx ", RAW),
     *((0, start, _LAYERS) for start in (b"8BPS\0", b"gimp xcf", b"Paint Shop Pro Image File")),
     *((0, start, _DOCUMENT) for start in (b"%PDF-", b"%!PS", b"\xc5\xd0\xd3\xc6", b"AT&TFORM")),
     *((0, start, _PICTURE) for start in (

@@ -4,6 +4,7 @@ All of it comes from one random.Random, so that a number names an input for ever
 """
 
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -137,6 +138,8 @@ def pieces(content: bytes) -> list[tuple[int, int]]:
         found = [(6, 8), (8, 10), (10, 13), (13, min(len(content), 781)), (0, len(content))]
     elif content.startswith(b"\xff\x4f"):
         found = list(_code_stream(content))
+    elif content[:1] == b"P":
+        found = [match.span() for match in re.finditer(rb"\S+\s", content[:60])]
     else:
         found = []
     return [(start, min(end, len(content))) for start, end in found if start < min(end, len(content))]

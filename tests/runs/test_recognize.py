@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
-from runtime.pictures import gray, png, saved, scene, tiff
+from runtime.pictures import gray, png, saved, scene, scene16, tiff
 from typer.testing import CliRunner, Result
 
 import bwcolor.recognize
@@ -159,6 +160,25 @@ def test_unreadable_pictures_are_named_by_name(suffix: str, tmp_path: Path) -> N
     assert "which can't be read; " in reasons(found)[f"a.{suffix}"][0]
     with pytest.raises(NoPhotosError, match="which can't be read; "):
         find_jobs(tmp_path / f"a.{suffix}", None)
+
+
+def raw() -> bytes:
+    """As most cameras write it: a small preview as the page, with the picture inside it."""
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as writer:
+        writer.write(scene(12, 16), photometric="minisblack", subifds=1, subfiletype=1, metadata=None)
+        writer.write(scene16(40, 60), photometric="minisblack", metadata=None)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.tif", "no ending"])
+def test_raw_files_without_their_names_do_not_become_their_previews(
+    name: str, tmp_path: Path, tiny_model: Path
+) -> None:
+    put(tmp_path / "photos", name, raw())
+    result = run(tmp_path / "photos", "--out", tmp_path / "out", "--model", tiny_model)
+    assert result.exit_code == 1
+    assert f"failed: {name}: is a camera raw file, which can't be read; develop it" in result.stderr
 
 
 def test_no_ending_is_in_both_lists() -> None:
@@ -312,6 +332,16 @@ def test_zero_filled_files_are_told_from_damaged_ones(tmp_path: Path, tiny_model
     assert result.exit_code == 1
     assert result.stderr.count("holds zeros where a picture would begin") == 2
     assert "download or copy it again" in result.stderr
+
+
+def test_verify_does_not_open_placeholders(tmp_path: Path, tiny_model: Path) -> None:
+    put(tmp_path / "photos", "a.jpg", JPEG)
+    put(tmp_path / "photos", ".b.jpg.icloud", JPEG)
+    run(tmp_path / "photos", "--out", tmp_path / "out", "--model", tiny_model)
+    result = run("verify", tmp_path / "out", tmp_path / "photos", "-q")
+    assert result.exit_code == 1
+    assert ".b.jpg.icloud: has no output (is only a placeholder for a photo" in result.stdout
+    assert "1 original has no output" in result.stdout
 
 
 def test_an_animated_png_is_refused_by_any_name(tmp_path: Path, tiny_model: Path) -> None:

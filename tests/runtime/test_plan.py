@@ -167,6 +167,8 @@ def test_nothing_to_do_is_an_error_that_names_the_kinds(photos: Path, tmp_path: 
         NoPhotosError, match=r"no photos found\. 4 other files: 2 \.mp4, 1 without an ending, 1 \.txt\."
     ):
         find_jobs(tree(photos, "notes.txt", "sub/film.mp4", "sub/film2.MP4", "LICENSE"), None)
+    with pytest.raises(NoPhotosError, match=r"no photos found\. 1 other file: 1 \.txt\."):
+        find_jobs(tree(tmp_path / "one", "a.txt"), None)
     with pytest.raises(NoPhotosError, match=r"notes\.txt is not a picture of a kind that can be read\. Kinds"):
         find_jobs(photos / "notes.txt", None)
     with pytest.raises(FolderError, match="no such file or folder"):

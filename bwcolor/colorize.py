@@ -18,13 +18,14 @@ from bwcolor.errors import ModelError, PassingError, PhotoError
 from bwcolor.formats.known import output_format
 from bwcolor.formats.xmp import Label
 from bwcolor.mark import marked
+from bwcolor.material import Material, material_of
 from bwcolor.metadata import Metadata, has_preview, in_colour, read_metadata
 from bwcolor.options import ColorizeOptions
 from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_picture
 from bwcolor.pagerole import Role
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, LeftAlone, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, DoneAs, LeftAlone, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint, making
 from bwcolor.session import Model
 
@@ -32,6 +33,11 @@ REMADE = "made anew, because the photo has changed since"
 TIME_LOST = "has another file time than its photo: the output's disk can't hold that"
 COARSEST_TIME = 2 * 10**9  # ns; FAT keeps times in steps of two seconds
 OWN_COLORS = "pages that are in colour already keep their colours (--color-input recolor)"
+MATERIALS: dict[Material, str] = {
+    "bilevel": "pure black and white, with no tones between that could take color",
+    "text": "looks like a page of text or a drawing, on which colors mean little",
+    "halftone": "looks like a halftone print, on whose dots colors may be weak or wrong",
+}
 NOT_COLORED: dict[Role, str] = {
     "picture": OWN_COLORS, "preview": OWN_COLORS, "mask": "masks and the like were copied as they are",
     "blank": "pages of one tone, as infrared ones are, were copied as they are",
@@ -104,7 +110,7 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
                 if job.changed:
                     outcome = replace(outcome, notes=(*outcome.notes, REMADE))
                 assert made.by is not None
-                outcome = replace(outcome, made_by=making(made.by, options), doubt=made.doubt)
+                outcome = replace(outcome, made_by=making(made.by, options), doubt=made.doubt, done_as=made.done_as)
                 _must_be_replaceable(job, options)
                 watch.about_to_commit(outcome)
     return _in_place(outcome)
@@ -201,7 +207,7 @@ def _left_alone(
         return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
     with committed(target, may_replace, scan.times, _mode(scan), job.out) as out:
         out.write(scan.read())
-        outcome = _done(job, scan, source, target, out, (COPIED,))
+        outcome = replace(_done(job, scan, source, target, out, (COPIED,)), done_as="copied")
         _must_be_replaceable(job, options)
         watch.about_to_commit(outcome)
     return _in_place(outcome)
@@ -215,12 +221,25 @@ class _Made:
     by: Model | None = None
     doubt: float | None = None
     notes: dict[str, None] = field(default_factory=dict)
+    materials: list[Material] = field(default_factory=list)
 
     def add(self, photo: Photo, prediction: Prediction) -> None:
-        """One more page. Of a preview, doubt tells nothing that the picture's own would not."""
+        """One more page. Doubt is that of photographs; a preview's tells nothing that the picture's own would not."""
         self.by = prediction.by
-        if prediction.doubt is not None and photo.role == "picture":
+        if photo.role != "picture":
+            return
+        material = material_of(photo.luma)
+        self.materials.append(material)
+        if material != "photo":
+            self.notes[MATERIALS[material]] = None
+        elif prediction.doubt is not None:
             self.doubt = max(self.doubt or 0.0, prediction.doubt)
+
+    @property
+    def done_as(self) -> DoneAs:
+        """What counts: photographs, where there is one among the pages."""
+        first = self.materials[0] if self.materials else "photo"
+        return "colorized" if first == "photo" or "photo" in self.materials else first
 
 
 def _pages(

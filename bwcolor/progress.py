@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from bwcolor.printable import printable
-from bwcolor.report import Outcome, Report
+from bwcolor.report import DoneAs, Outcome, Report
 from bwcolor.walk import LeftOut
 
 PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
@@ -22,6 +22,11 @@ FAILURE_STYLE = "bold red"  # on terminals
 OTHER_WAYS = "--color-input recolor colorizes them anyway, copy copies them."
 
 
+# Outputs that are not counted as colorized photos; notes say more of them.
+NOT_PHOTOS: dict[DoneAs, str] = {
+    "bilevel": "in pure black and white", "text": "of text or drawings", "halftone": "of halftone prints",
+    "copied": "copied",
+}  # fmt: skip
 Style = Literal["auto", "rich", "plain", "none"]  # rich: a bar; plain: lines; auto: a bar where there is a terminal
 
 
@@ -150,7 +155,9 @@ class RunView:
             self.say(f"{self._root}: {_made_by_us(states.total())}")
             return
         seconds = time.monotonic() - self._started
-        parts = [f"{states['done']} colorized"]
+        shown = self.report.done_as
+        parts = [f"{shown['colorized']} colorized"]
+        parts += [f"{shown[kind]} {words}" for kind, words in NOT_PHOTOS.items() if shown[kind]]
         parts += [f"{count} skipped ({reason})" for reason, count in self.report.skipped.items()]
         parts += [f"{states['failed']} failed"] if states["failed"] else []
         parts += [f"{self.left_out} left out"] if self.left_out else []

@@ -15,6 +15,7 @@ COLOUR = "in color already"
 OURS = "made by bwcolor already"
 COPIED = "in colour already: copied as they are"
 
+DoneAs = Literal["colorized", "copied", "bilevel", "text", "halftone"]  # see material.Material
 LeftAlone = Literal["in color", "made by bwcolor"]
 
 
@@ -26,7 +27,8 @@ class Outcome:
     file that was written or found. input, output: their fingerprints, as far as anybody looked. made_by: the model
     that coloured it and the settings, where one did. doubt: how unsure its colours are, see chroma.Prediction; of its
     most doubtful page. left_alone: why a skipped photo keeps the colors that it has; None of all others. sidecars:
-    copies of the photo's sidecars beside its output. new_sidecars: how many of them this run made."""
+    copies of the photo's sidecars beside its output. new_sidecars: how many of them this run made. done_as: what an
+    output shows, or that it is a copy."""
 
     job: Job
     state: State
@@ -44,23 +46,26 @@ class Outcome:
     left_alone: LeftAlone | None = None
     sidecars: tuple[Path, ...] = ()
     new_sidecars: int = 0
+    done_as: DoneAs = "colorized"
 
 
 @dataclass(slots=True)
 class Report:
     """Counts over a run: how many photos ended how, why they were skipped or left alone, how often each note was made,
-    and how many sidecars were copied."""
+    what outputs show, and how many sidecars were copied."""
 
     states: Counter[State] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     left_alone: Counter[LeftAlone] = field(default_factory=Counter)
+    done_as: Counter[DoneAs] = field(default_factory=Counter)
     sidecars: int = 0
 
     def add(self, outcome: Outcome) -> None:
         self.states[outcome.state] += 1
         self.notes.update(outcome.notes)
         self.sidecars += outcome.new_sidecars
+        self.done_as[outcome.done_as] += outcome.state == "done"
         if outcome.state == "skipped":
             self.skipped[outcome.reason] += 1
         if outcome.left_alone is not None:

@@ -78,7 +78,8 @@ gray value) gets into the output depends on the format:
   a little over one on average, and several levels in single pixels. Choose PNG or TIFF where that matters.
 
 Where a pixel is so dark or so light that the colour does not fit, the colour is made paler and the brightness stays.
-Pure black and pure white have no room for colour at all: scans with 1 bit stay black and white.
+Pure black and pure white have no room for colour at all: scans with 1 bit stay black and white. A run counts them
+apart from colorized photos, and so pages of text, drawings and halftone prints, which it tells by their look.
 
 ## What else is kept
 

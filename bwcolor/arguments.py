@@ -14,6 +14,13 @@ class Detail(enum.StrEnum):
     MAX = "max"
 
 
+class Tones(enum.StrEnum):
+    """The choices of --tones."""
+
+    FULL = "full"
+    AS_IS = "as-is"
+
+
 class OutputFormat(enum.StrEnum):
     """The choices of --format; two have the usual endings of their files as second names."""
 
@@ -96,6 +103,13 @@ DetailChoice = Annotated[
     Detail,
     typer.Option(
         help="fast: look at each photo once. auto: twice, which is better. max: in tiles too; slow, and rarely better."
+    ),
+]
+TonesChoice = Annotated[
+    Tones,
+    typer.Option(
+        help="What the model looks at. full: a copy with more contrast, if the photo is faded or dark. as-is: the photo"
+        " as it is. The brightness of the output stays the photo's own."
     ),
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse photos with more pixels than this.")]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bwcolor import __version__
+from bwcolor.equal import SHARES, EqualScores, EqualSummary, Factors, summarize_equal
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.evaluate import Evaluation, calibration
 from bwcolor.metrics import HUES, Scores, summarize
@@ -23,12 +24,23 @@ JSON_FORMAT = "bwcolor-eval-1"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """What one protocol gave. name: in evaluate.PROTOCOLS. failed: photos that could not be measured."""
+    """What one protocol gave. name: in evaluate.PROTOCOLS. failed: photos that could not be measured. factors: of
+    chroma, for each of equal.SHARES."""
 
     name: str
     protocol: str
     results: list[Evaluation]
     failed: int
+    factors: Factors
+
+    def equal(self) -> list[EqualSummary | None]:
+        """Means at each of equal.SHARES; None where no factor reaches it."""
+        truths = [one.model.colourfulness_truth for one in self.results]
+        columns = zip(*[one.equal for one in self.results], strict=True)
+        return [
+            None if factor is None else summarize_equal(share, factor, [one for one in column if one], truths)
+            for share, factor, column in zip(SHARES, self.factors, columns, strict=True)
+        ]
 
 
 def with_card(model: OnnxModel | Average) -> OnnxModel:
@@ -120,6 +132,7 @@ def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
         "hues_truth": dict(zip(HUES, mean("hues_truth"), strict=True)),
         "ab_histogram": mean("histogram"),
         "ab_histogram_truth": mean("histogram_truth"),
+        "equal_colorfulness": [one and dataclasses.asdict(one) for one in measured.equal()],
         "doubt": _numbers(dataclasses.asdict(doubt)) if doubt else None,
         "photos": [_photo_values(one, folder) for one in results],
     }
@@ -128,7 +141,13 @@ def _protocol_values(measured: Measured, data: Path) -> dict[str, Any]:
 def _photo_values(one: Evaluation, folder: Path) -> dict[str, Any]:
     inside = one.path != folder and one.path.is_relative_to(folder)
     path = one.path.relative_to(folder) if inside else Path(one.path.name)
-    return {"path": path.as_posix(), "model": _finite(one.model), "gray": _finite(one.gray), "doubt": one.doubt}
+    return {
+        "path": path.as_posix(),
+        "model": _finite(one.model),
+        "gray": _finite(one.gray),
+        "equal_colorfulness": [scores and _finite(scores) for scores in one.equal],
+        "doubt": one.doubt,
+    }
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, Any]:
@@ -136,6 +155,6 @@ def _numbers(values: dict[str, Any]) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in values.items()}
 
 
-def _finite(scores: Scores) -> dict[str, float]:
+def _finite(scores: Scores | EqualScores) -> dict[str, Any]:
     """JSON has no infinity: a photo reproduced without any error has 100 dB, as in the means."""
     return dataclasses.asdict(scores) | {"psnr": min(scores.psnr, 100.0)}

@@ -11,7 +11,8 @@ from bwcolor.color import Array, unit
 from bwcolor.endurance import Trouble
 from bwcolor.formats.decoders import Pixels
 from bwcolor.kinds import network_chroma, network_input
-from bwcolor.options import Detail
+from bwcolor.levels import AS_IS, Stretch, full_tones
+from bwcolor.options import Detail, Tones
 from bwcolor.resizing import reduced_to, resized, scaled_size
 from bwcolor.session import Average, Model, Network, carried_out, networks
 from bwcolor.tiling import feather, plan_tiles
@@ -38,10 +39,10 @@ class Prediction:
     doubt: float | None = None
 
 
-def predict(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Prediction:
+def predict(luma: Pixels, orientation: int, model: Model, detail: Detail, tones: Tones = "full") -> Prediction:
     """As predict_chroma, with what really made the chroma, and unless detail is "fast" how doubtful it is."""
     passes = [
-        carried_out(network, lambda now: PASSES[now.spec.shape](luma, orientation, now, detail))
+        carried_out(network, lambda now: PASSES[now.spec.shape](luma, orientation, now, detail, tones))
         for network in networks(model)
     ]
     chroma = as_stored(_mean([found.chroma for found, _ in passes]), orientation)
@@ -54,14 +55,15 @@ def predict(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Pre
     )
 
 
-def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail) -> Array:
+def predict_chroma(luma: Pixels, orientation: int, model: Model, detail: Detail, tones: Tones = "full") -> Array:
     """Chroma of a photo at network scale; the network sees it upright.
 
     luma: (height, width), uint8 or uint16, as stored. orientation: EXIF's 1..8. Returns (h, w, 2),
     Cb and Cr in -0.5..0.5, as stored, h and w at most height and width. Several networks see the photo
-    at their own sizes; the mean of their chroma has the size of the largest. Plain margins stay neutral.
+    at their own sizes; the mean of their chroma has the size of the largest. Plain margins stay neutral. tones:
+    "full" shows it a copy with full tones, the same ones in all looks and tiles.
     """
-    return predict(luma, orientation, model, detail).chroma
+    return predict(luma, orientation, model, detail, tones).chroma
 
 
 def _mean(chromas: list[Array]) -> Array:
@@ -80,7 +82,7 @@ class _Look:
     doubt: float | None = None
 
 
-def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detail) -> _Look:
+def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detail, tones: Tones) -> _Look:
     """Chroma (h, w, 2), h / w about height / width.
 
     The whole-photo pass alone decides the colours at its own scale; tiles only add detail below it.
@@ -91,17 +93,26 @@ def _aspect_kept(luma: Pixels, orientation: int, network: Network, detail: Detai
     working_size = scaled_size(height, width, WORKING_SCALE * size)
     tiled = detail == "max" and math.prod(working_size) > TILES_FROM * math.prod(whole_size)
     working = upright(unit(resized(luma, *(working_size if tiled else whole_size))), orientation)
+    weight = border_weight(working)
     height, width = working.shape
-    found = _looks(resized(working, *scaled_size(height, width, size)) if tiled else working, network, detail)
-    chroma = _tiled_under(found.chroma, working, network) if tiled else found.chroma
-    return _Look(chroma * border_weight(working)[..., None], found.doubt)
+    small = scaled_size(height, width, size)
+    whole, inside = (resized(working, *small), resized(weight, *small)) if tiled else (working, weight)
+    stretch = _stretch(whole, inside, tones)
+    found = _looks(stretch.tones(whole), inside, network, detail)
+    chroma = _tiled_under(found.chroma, stretch.tones(working), network) if tiled else found.chroma
+    return _Look(stretch.chroma(chroma) * weight[..., None], found.doubt)
 
 
-def _looks(whole: Array, network: Network, detail: Detail) -> _Look:
+def _stretch(whole: Array, weight: Array, tones: Tones) -> Stretch:
+    """How all of a photo is stretched that looks like this at the network's scale."""
+    return full_tones(whole, weight) if tones == "full" else AS_IS
+
+
+def _looks(whole: Array, weight: Array, network: Network, detail: Detail) -> _Look:
     """One look at a whole photo at the network's scale, or two, the second at a smaller one.
 
     Their mean, with the detail of the first, is nearer the truth than either (test-time augmentation); how far they
-    are apart says how doubtful it is. A photo that is as small as the second look gets one.
+    are apart says how doubtful it is. A photo that is as small as the second look gets one. weight: see border_weight.
     """
     height, width = whole.shape
     first = _whole_pass(whole, network)
@@ -110,12 +121,12 @@ def _looks(whole: Array, network: Network, detail: Detail) -> _Look:
         return _Look(first)
     apart = _whole_pass(resized(whole, *small), network) - resized(first, *small)
     mean = first + SECOND_SHARE * resized(apart, height, width)
-    weight = resized(border_weight(whole), *small)  # margins stay neutral, whatever the network thinks of them
+    weight = resized(weight, *small)  # margins stay neutral, whatever the network thinks of them
     doubt = float(255 * (weight * np.sqrt(np.square(apart).sum(-1))).sum() / max(weight.sum(), 1e-6))
     return _Look(np.asarray(np.clip(mean, -0.5, 0.5), np.float32), doubt)  # cubic enlargement overshoots
 
 
-def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) -> _Look:
+def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail, tones: Tones) -> _Look:
     """Chroma of a photo squashed, and a small one enlarged, to the one square that the network takes.
 
     At most the photo's height and width. There are no tiles: to a network that learned from whole squashed photos a
@@ -123,10 +134,11 @@ def _squashed(luma: Pixels, orientation: int, network: Network, detail: Detail) 
     """
     side = network.spec.network_size
     seen = upright(unit(reduced_to(luma, side, side)), orientation)
-    square = np.clip(resized(seen, side, side), 0, 1)  # cubic enlargement overshoots
-    chroma = reduced_to(_run(square[None], network)[0], *seen.shape)
-    weight = resized(border_weight(seen), *chroma.shape[:2])
-    return _Look(np.asarray(chroma * weight[..., None], np.float32))
+    weight = border_weight(seen)
+    stretch = _stretch(seen, weight, tones)
+    square = np.clip(resized(stretch.tones(seen), side, side), 0, 1)  # cubic enlargement overshoots
+    chroma = stretch.chroma(reduced_to(_run(square[None], network)[0], *seen.shape))
+    return _Look(np.asarray(chroma * resized(weight, *chroma.shape[:2])[..., None], np.float32))
 
 
 def _tiled_under(whole: Array, working: Array, network: Network) -> Array:

@@ -256,7 +256,7 @@ def _pages(
             made.notes[NOT_COLORED[photo.role]] = None
             yield Page(photo, None, metadata if photo.stays else in_colour(metadata, None, None))
             continue
-        prediction = predict(photo.luma, photo.orientation, model, options.detail)
+        prediction = predict(photo.luma, photo.orientation, model, options.detail, options.tones)
         made.add(photo, prediction)
         chroma = options.strength * options.saturation * prediction.chroma
         label = _label(source, prediction.by, options) if options.label != "none" else None

@@ -25,6 +25,8 @@ from bwcolor.arguments import (
     Sampling,
     SidecarChoice,
     Strength,
+    Tones,
+    TonesChoice,
 )
 from bwcolor.colorize_arguments import (
     Batch,
@@ -91,6 +93,7 @@ def colorize(
     strength: Strength = 1.0,
     saturation: Saturation = 1.0,
     detail: DetailChoice = Detail.AUTO,
+    tones: TonesChoice = Tones.FULL,
     format_: FormatChoice = None,
     depth: DepthChoice = Depth.SAME,
     chroma: ChromaChoice = Sampling.HALF,
@@ -141,7 +144,7 @@ def colorize(
             max_file_pixels=max_file_pixels, max_pages=max_pages, jobs=jobs, tile=tile, batch=batch,
             format=NAMED_FORMATS[f".{format_}"] if format_ else None, eight_bit=depth is Depth.EIGHT,
             sampling=chroma.value, chroma_quality=chroma_quality, color_input=color_input.value, label=label.value,
-            sidecars=sidecars.value,
+            sidecars=sidecars.value, tones=tones.value,
         )  # fmt: skip
         policy = Policy(overwrite, redo is Redo.STALE, retry_failed, color_input.value, limit)
         listed = read_list(from_file, null) if from_file is not None else None

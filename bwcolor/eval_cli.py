@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bwcolor.arguments import Detail, DetailChoice, Device, MaxPixels, ModelName, Strength
+from bwcolor.arguments import Detail, DetailChoice, Device, MaxPixels, ModelName, Strength, Tones, TonesChoice
 from bwcolor.errors import NoPhotosError
 from bwcolor.exits import EXIT_SOME_FAILED, errors_as_sentences
 
 if TYPE_CHECKING:
-    from bwcolor.evaluate import Evaluation
+    from collections.abc import Iterable
+
+    from bwcolor.card import Measured
+    from bwcolor.equal import Factors
+    from bwcolor.evaluate import Evaluation, Found, Measure
+    from bwcolor.progress import RunView
 
 
 class ProtocolName(enum.StrEnum):
@@ -26,12 +31,23 @@ class ProtocolName(enum.StrEnum):
     NATIVE = "native"
 
 
+class DamageName(enum.StrEnum):
+    """The choices of --damage, as in damage.DAMAGES."""
+
+    FADED = "faded"
+    VERY_FADED = "very-faded"
+    DARK = "dark"
+    CLIPPED = "clipped"
+    FOG = "fog"
+
+
 def evaluate(
     photos: Annotated[Path, typer.Argument(help="A folder of color photos, or a single one.")],
     model: ModelName = "default",
     device: Device = "auto",
     strength: Strength = 1.0,
     detail: DetailChoice = Detail.AUTO,
+    tones: TonesChoice = Tones.FULL,
     protocol: Annotated[
         list[ProtocolName] | None,
         typer.Option(
@@ -40,6 +56,12 @@ def evaluate(
         ),
     ] = None,
     size: Annotated[int, typer.Option(min=16, help="px of the squares of crop and resize.")] = 256,
+    damage: Annotated[
+        DamageName | None,
+        typer.Option(
+            help="Damage the photos first, always in the same way: faded, very-faded, dark or clipped scans, or fog."
+        ),
+    ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Also list this many photos with the largest error.")] = 0,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write all figures, also of each photo, to this file.")
@@ -51,8 +73,8 @@ def evaluate(
 ) -> None:
     """Measure a model: make colour photos gray, colorize them, compare with the truth."""
     with errors_as_sentences():
-        from bwcolor.card import Measured, check_json, with_card, write_card, write_json
-        from bwcolor.evaluate import PROTOCOLS, evaluate_photos
+        from bwcolor.card import check_json, with_card, write_card, write_json
+        from bwcolor.evaluate import Measure
         from bwcolor.options import ColorizeOptions
         from bwcolor.plan import find_jobs
         from bwcolor.printable import printable
@@ -61,12 +83,11 @@ def evaluate(
 
         if json_file:
             check_json(json_file)
-        options = ColorizeOptions(strength=strength, detail=detail.value, max_pixels=max_pixels)
+        options = ColorizeOptions(strength=strength, detail=detail.value, tones=tones.value, max_pixels=max_pixels)
         names = list(dict.fromkeys(one.value for one in protocol or ProtocolName))
         plan = find_jobs(photos, None)
         paths = [job.source for job in plan.jobs]
-        found: dict[Path, list[Evaluation]] = {}
-        with RunView(len(paths), photos.absolute(), 0) as view:
+        with RunView(2 * len(paths), photos.absolute(), 0) as view:  # two rounds
             network = load(model, device)
             view.say(*network.lines)
             owner = with_card(network) if card else None
@@ -74,25 +95,16 @@ def evaluate(
                 view.leave_out(left)
             if plan.hidden:
                 view.say(plan.hidden.without_advice())
-            for path, outcome in evaluate_photos(paths, network, options, names, size):
-                if isinstance(outcome, list):
-                    found[path] = outcome
-                else:
-                    view.fail(path, str(outcome))
-                view.advance(path)
-        results = [found[path] for path in paths if path in found]  # they ended in any order
+            measure = Measure(network, options, names, size, damage.value if damage else None)
+            results, factors = _both_rounds(paths, measure, view)
         if not results:
             raise NoPhotosError(f"{photos}: none of its {len(paths)} photos can be evaluated.")
         typer.echo(printable(f"Model {network.label}"))
-        told = f"; BT.601 gray input; detail {detail.value}; strength {strength:g}"
-        measured = [
-            Measured(name, PROTOCOLS[name].words.format(size=size) + told, list(evaluations), len(paths) - len(results))
-            for name, evaluations in zip(names, zip(*results, strict=True), strict=True)
-        ]
+        measured = _by_protocol(results, factors, measure, len(paths) - len(results))
         if json_file:
             write_json(json_file, network, photos, measured)  # first, so that a closed pipe does not lose it
         for one in measured:
-            _print_scores(one.protocol, one.results, worst)
+            _print_scores(one, worst)
         if json_file:
             typer.echo(printable(f"Written to {json_file}"))
         if owner:
@@ -101,12 +113,55 @@ def evaluate(
             raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> None:
+def _both_rounds(
+    paths: list[Path], measure: "Measure", view: "RunView"
+) -> "tuple[list[list[Evaluation]], list[Factors]]":
+    """The evaluations of each photo that both rounds could measure, in the order of paths, and each protocol's
+    factors."""
+    from bwcolor.evaluate import equal_factors, evaluate_equal, evaluate_photos
+
+    def heard(outcomes: "Iterable[tuple[Path, Found]]") -> "dict[Path, list[Evaluation]]":
+        found = {}
+        for path, outcome in outcomes:
+            if isinstance(outcome, list):
+                found[path] = outcome
+            else:
+                view.fail(path, str(outcome))
+            view.advance(path)
+        return found
+
+    first = heard(evaluate_photos(paths, measure))
+    if not first:
+        return [], []
+    factors = equal_factors([first[path] for path in paths if path in first])  # they ended in any order
+    second = heard(evaluate_equal(first, factors, measure))
+    return [second[path] for path in paths if path in second], factors
+
+
+def _by_protocol(
+    results: "list[list[Evaluation]]", factors: "list[Factors]", measure: "Measure", failed: int
+) -> "list[Measured]":
+    from bwcolor.card import Measured
+    from bwcolor.damage import DAMAGES
+    from bwcolor.evaluate import PROTOCOLS
+
+    options = measure.options
+    told = f"; BT.601 gray input; detail {options.detail}; tones {options.tones}; strength {options.strength:g}"
+    if measure.damage:
+        told += f"; damage {measure.damage}, {DAMAGES[measure.damage].words}"
+    return [
+        Measured(name, PROTOCOLS[name].words.format(size=measure.size) + told, list(evaluations), failed, of)
+        for name, evaluations, of in zip(measure.names, zip(*results, strict=True), factors, strict=True)
+    ]
+
+
+def _print_scores(measured: "Measured", worst: int) -> None:
     from bwcolor.evaluate import calibration
     from bwcolor.metrics import HUES, summarize
     from bwcolor.printable import printable
 
-    typer.echo(f"\nProtocol: {protocol}; means over {len(results)} photos")
+    results = measured.results
+    typer.echo(f"\nProtocol: {measured.protocol}; means over {len(results)} photos")
     typer.echo(
         f"{'':8}{'PSNR dB':>9}{'SSIM':>8}{'CIEDE2000':>11}{'median':>8}{'worst 10 %':>12}{'colourfulness':>15}"
         f"{'of truth':>10}"
@@ -127,6 +182,7 @@ def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> Non
     ours, truth = (sum(getattr(r, of) for r in results) / len(results) for of in ("hues", "hues_truth"))
     shares = ", ".join(f"{hue} {100 * a:.0f} ({100 * b:.0f})" for hue, a, b in zip(HUES, ours, truth, strict=True))
     typer.echo(f"Pixels by hue, % (truth): {shares}")
+    _print_equal(measured)
     if doubt := calibration(results):
         fifths = ", ".join(f"{b:.1f} (doubt {a:.1f})" for a, b in zip(doubt.doubts, doubt.errors, strict=True))
         correlation = "not known" if math.isnan(doubt.correlation) else f"{doubt.correlation:.2f}"
@@ -138,4 +194,19 @@ def _print_scores(protocol: str, results: "list[Evaluation]", worst: int) -> Non
         typer.echo(
             printable(f"{result.path}: CIEDE2000 {result.model.de00:.2f} (gray {result.gray.de00:.2f}),")
             + f" PSNR {result.model.psnr:.2f} dB (gray {result.gray.psnr:.2f})"
+        )
+
+
+def _print_equal(measured: "Measured") -> None:
+    """What the outputs are worth when one factor makes them as colorful as a share of the truth."""
+    from bwcolor.equal import HARM, SHARES
+
+    for share, one in zip(SHARES, measured.equal(), strict=True):
+        asked = f"At {share:.0%} of the truth's colorfulness"
+        if one is None:
+            typer.echo(f"{asked}: can't be reached, the colors are too weak, or the photos have none")
+            continue
+        typer.echo(
+            f"{asked} (chroma x {one.factor:.2f} gives {100 * one.reached:.1f} %): PSNR {one.psnr:.2f} dB, CIEDE2000"
+            f" {one.de00:.2f}; {100 * one.harmed:.1f} % of the photos are more than {HARM:g} worse than gray"
         )

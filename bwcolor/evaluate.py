@@ -1,7 +1,7 @@
 """How good the colours are: colour photos made gray, colorized, compared with themselves."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from bwcolor.budget import PixelBudget
 from bwcolor.chroma import predict
 from bwcolor.color import luma, rgb_to_lab
+from bwcolor.damage import damaged
+from bwcolor.equal import SHARES, EqualScores, Factors, colorfulness_by_factor, factor_for, score_at
 from bwcolor.errors import ModelError, PhotoError
 from bwcolor.fitting import compose_pixels
 from bwcolor.formats.header import read_header
@@ -31,7 +33,8 @@ class Evaluation:
     """One photo under one protocol, colorized by the model, and left gray.
 
     hues, histogram: what colours the output has, as metrics.hue_shares and ab_histogram say; the truth's after them.
-    doubt: as of chroma.Prediction.
+    doubt: as of chroma.Prediction. curve: colorfulness of the output by factor of its chroma, see equal. equal: scores
+    at each of equal.SHARES, None where no factor reaches it; empty until the second round.
     """
 
     path: Path
@@ -42,6 +45,23 @@ class Evaluation:
     histogram: Floats
     histogram_truth: Floats
     doubt: float | None
+    curve: Floats
+    equal: tuple[EqualScores | None, ...] = ()
+
+
+Found = list[Evaluation] | PhotoError | ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is measured, and how. names: of PROTOCOLS. size: px, of those that have one. damage: of damage.DAMAGES, what
+    is done to each photo first; None for nothing."""
+
+    model: Model
+    options: ColorizeOptions
+    names: list[str]
+    size: int
+    damage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +97,47 @@ PROTOCOLS = {
 }
 
 
-def evaluate_photos(
-    paths: list[Path], model: Model, options: ColorizeOptions, names: list[str], size: int
-) -> Iterator[tuple[Path, list[Evaluation] | PhotoError | ModelError]]:
+def evaluate_photos(paths: Sequence[Path], measure: Measure) -> Iterator[tuple[Path, Found]]:
     """Each photo with its evaluations, or with what went wrong, as it ends; see evaluate_photo."""
-    budget = PixelBudget(PIXELS_AT_ONCE)
-
-    def work(path: Path) -> tuple[Path, list[Evaluation] | PhotoError | ModelError]:
-        try:
-            pixels = read_header(path).pixels
-            with budget.hold(pixels if "native" in names else pixels // DECODING):
-                return path, evaluate_photo(path, model, options, names, size)
-        except MemoryError:
-            return path, PhotoError("not enough memory")
-        except (PhotoError, ModelError) as error:
-            return path, error
-
-    return in_threads(work, paths, options.jobs, budget)
+    return _each(paths, measure, lambda path: evaluate_photo(path, measure))
 
 
-def evaluate_photo(path: Path, model: Model, options: ColorizeOptions, names: list[str], size: int) -> list[Evaluation]:
-    """Colorizes the BT.601 gray version of a colour photo and scores both against the truth.
+def evaluate_photo(path: Path, measure: Measure) -> list[Evaluation]:
+    """Colorizes the BT.601 gray version of a color photo and scores both against the truth.
 
-    names: of PROTOCOLS; the result has one evaluation for each. size: px, of those that have one. Raises PhotoError
-    for a photo that can't be read.
+    The result has one evaluation for each protocol. Raises PhotoError for a photo that can't be read.
     """
-    photo = read_rgb(path, options.max_pixels)
-    return [_evaluate(path, PROTOCOLS[name].prepare(photo, size), model, options) for name in names]
+    return [_evaluate(path, truth, measure) for truth in _truths(path, measure)]
+
+
+def equal_factors(results: Sequence[Sequence[Evaluation]]) -> list[Factors]:
+    """For each protocol the factors of chroma at which the outputs are as colorful as each of equal.SHARES asks.
+
+    results: of the first round, for each photo one evaluation for each protocol.
+    """
+    columns = list(zip(*results, strict=True))
+    return [
+        tuple(
+            factor_for(share, [one.curve for one in column], [one.model.colourfulness_truth for one in column])
+            for share in SHARES
+        )
+        for column in columns
+    ]
+
+
+def evaluate_equal(
+    found: dict[Path, list[Evaluation]], factors: Sequence[Factors], measure: Measure
+) -> Iterator[tuple[Path, Found]]:
+    """The second round: each photo with its evaluations, and their scores at equal colorfulness, as it ends.
+
+    It colorizes all photos again, since outputs at full size are too large to be kept. factors: see equal_factors.
+    """
+
+    def again(path: Path) -> list[Evaluation]:
+        truths, before = _truths(path, measure), found[path]
+        return [_with_equal(*one, measure) for one in zip(truths, before, factors, strict=True)]
+
+    return _each(list(found), measure, again)
 
 
 def calibration(results: Sequence[Evaluation]) -> Calibration | None:
@@ -112,14 +146,53 @@ def calibration(results: Sequence[Evaluation]) -> Calibration | None:
     return calibrate([doubt for doubt, _ in known], [error for _, error in known])
 
 
-def _evaluate(path: Path, truth: Picture, model: Model, options: ColorizeOptions) -> Evaluation:
+def _each(
+    paths: Sequence[Path], measure: Measure, evaluate: Callable[[Path], list[Evaluation]]
+) -> Iterator[tuple[Path, Found]]:
+    budget = PixelBudget(PIXELS_AT_ONCE)
+
+    def work(path: Path) -> tuple[Path, Found]:
+        try:
+            pixels = read_header(path).pixels
+            with budget.hold(pixels if "native" in measure.names else pixels // DECODING):
+                return path, evaluate(path)
+        except MemoryError:
+            return path, PhotoError("not enough memory")
+        except (PhotoError, ModelError) as error:
+            return path, error
+
+    return in_threads(work, paths, measure.options.jobs, budget)
+
+
+def _truths(path: Path, measure: Measure) -> list[Picture]:
+    """The photo as each protocol wants it."""
+    photo = read_rgb(path, measure.options.max_pixels)
+    prepared = [PROTOCOLS[name].prepare(photo, measure.size) for name in measure.names]
+    return prepared if measure.damage is None else [damaged(one, measure.damage) for one in prepared]
+
+
+def _colorized(truth: Picture, measure: Measure) -> tuple[Picture, Picture, float | None]:
+    """The gray version (H, W) of a photo (H, W, 3), the colorized one, and how doubtful it is."""
     y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
-    prediction = predict(y, 1, model, options.detail)
-    output = compose_pixels(y, None, prediction.chroma * options.strength)
+    options = measure.options
+    prediction = predict(y, 1, measure.model, options.detail, options.tones)
+    return y, compose_pixels(y, None, prediction.chroma * options.strength), prediction.doubt
+
+
+def _evaluate(path: Path, truth: Picture, measure: Measure) -> Evaluation:
+    y, output, doubt = _colorized(truth, measure)
     gray = np.repeat(y[..., None], 3, -1)
     lab, lab_truth = rgb_to_lab(output / 255), rgb_to_lab(truth / 255)
     return Evaluation(
         path, score_lab(output, lab, truth, lab_truth), score_lab(gray, rgb_to_lab(gray / 255), truth, lab_truth),
         hue_shares(lab), hue_shares(lab_truth), ab_histogram(lab),
-        ab_histogram(lab_truth), prediction.doubt,
+        ab_histogram(lab_truth), doubt, colorfulness_by_factor(output),
     )  # fmt: skip
+
+
+def _with_equal(truth: Picture, before: Evaluation, factors: Factors, measure: Measure) -> Evaluation:
+    if all(factor is None for factor in factors):
+        return replace(before, equal=(None,) * len(factors))
+    _, output, _ = _colorized(truth, measure)
+    scores = [None if factor is None else score_at(factor, output, truth, before.gray.de00) for factor in factors]
+    return replace(before, equal=tuple(scores))

@@ -7,7 +7,11 @@ from typing import Literal
 from bwcolor.errors import UsageError
 from bwcolor.formats.known import MAX_FILE_PIXELS
 
+# The version of the way from a photo's luma to its chroma, in ledgers and labels. Raise it whenever that way, or a
+# default on it, changes: outputs of another version are stale. 1: until tones were stretched; it was not recorded.
+COLOR_PATH = 2
 Detail = Literal["fast", "auto", "max"]
+Tones = Literal["full", "as-is"]
 OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]
 Sampling = Literal["420", "444"]
 LabelKind = Literal["xmp", "visible", "none"]
@@ -26,6 +30,7 @@ class ColorizeOptions:
     detail: "fast" is one look at the whole reduced photo; "auto" two, whose colours are averaged and which tell how
     doubtful they are; "max" adds tiles, where the photo is larger than the network's view. No kind of photo was
     found for which tiles lower the error (benchmarks/tiles.py).
+    tones: "full" shows the network a copy of the photo that is stretched to full tones, see levels; "as-is" does not.
     overwrite: replace outputs that exist instead of skipping them.
     max_pixels: photos with more pixels than this are refused before they are decoded.
     max_file_pixels: files whose pages have more pixels than this in all are refused.
@@ -44,6 +49,7 @@ class ColorizeOptions:
     strength: float = 1.0
     saturation: float = 1.0
     detail: Detail = "auto"
+    tones: Tones = "full"
     overwrite: bool = False
     max_pixels: int = 300_000_000
     max_file_pixels: int = MAX_FILE_PIXELS
@@ -71,16 +77,19 @@ class ColorizeOptions:
                 raise UsageError(f"--{name} must be 0 or more, not {value}.")
 
     def as_json(self) -> str:
-        """The settings that change outputs and are not the defaults, in a fixed order."""
+        """The settings that change outputs and are not the defaults, in a fixed order, and the color path's version."""
         usual = {field.name: field.default for field in fields(self)}
-        settings = {name: value for name, value in self.of_outputs().items() if value != usual[name]}
+        settings = {name: value for name, value in self.of_outputs().items() if value != usual.get(name)}
         return json.dumps(settings, sort_keys=True)
 
     def of_outputs(self) -> dict[str, object]:
-        """The settings that change outputs."""
+        """The settings that change outputs, and the color path's version."""
         values = {name: value for name, value in asdict(self).items() if name not in NOT_OF_OUTPUTS}
-        return values | {"tile": self.tile if self.detail == "max" else 0}
+        return values | {"tile": self.tile if self.detail == "max" else 0, "color_path": COLOR_PATH}
 
     def in_words(self) -> str:
-        """The settings that change colours, for the label."""
-        return f"strength {self.strength:g}, saturation {self.saturation:g}, detail {self.detail}"
+        """The settings that change colors, and the color path's version, for the label."""
+        return (
+            f"strength {self.strength:g}, saturation {self.saturation:g}, detail {self.detail}, tones {self.tones},"
+            f" color path {COLOR_PATH}"
+        )

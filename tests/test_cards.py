@@ -11,6 +11,8 @@ from tiny_model import tiny_onnx, write_tiny
 from typer.testing import CliRunner, Result
 
 from bwcolor.cli import app
+from bwcolor.damage import DAMAGES
+from bwcolor.eval_cli import DamageName
 from bwcolor.metrics import hue_shares
 
 
@@ -42,7 +44,7 @@ def test_eval_writes_a_card_that_info_shows(tmp_path: Path, colour_photos: Path)
     shown = run("models", "info", model).stdout
     assert shown.count("clic, 2 photos") == 3, "one for each protocol"
     assert f"PSNR {psnr} dB" in shown
-    assert "area resize to 32 px; BT.601 gray input; detail auto; strength 1" in shown
+    assert "area resize to 32 px; BT.601 gray input; detail auto; tones full; strength 1" in shown
     model.write_bytes(tiny_onnx(bias=(0.0, 0.0)))
     shown = run("models", "info", model).stdout
     assert "measured with another file" in shown
@@ -97,6 +99,71 @@ def test_eval_writes_all_figures_as_json(tmp_path: Path, colour_photos: Path) ->
         assert np.sum(one["ab_histogram"]) == pytest.approx(1, abs=1e-4)
     crop, resize, native = (one["model"]["psnr"] for one in values["protocols"])
     assert len({crop, resize, native}) == 3
+
+
+def test_eval_compares_at_equal_colorfulness(tmp_path: Path, colour_photos: Path) -> None:
+    """A weak and a strong model with the same hues are worth the same."""
+    report = tmp_path / "report.json"
+    for photo in colour_photos.iterdir():
+        gray = np.random.default_rng(0).normal(120, 40, (48, 64, 1))
+        Image.fromarray(np.clip(np.add(gray, (20, 0, -30)), 0, 255).astype(np.uint8)).save(photo)
+    model = write_tiny(tmp_path / "tiny.onnx")
+    found = []
+    for strength in ("1", "0.6"):
+        words = ("--protocol", "crop", "--size", "48", "--strength", strength, "--json", report)
+        result = run("eval", colour_photos, "--model", model, *words)
+        assert result.exit_code == 0, result.stderr
+        (protocol,) = json.loads(report.read_text())["protocols"]
+        found.append(protocol["equal_colorfulness"])
+        for one, share in zip(found[-1], (0.7, 0.9), strict=True):
+            assert one["share"] == share
+            assert one["reached"] == pytest.approx(share, abs=0.02)
+            told = f"At {share:.0%} of the truth's colorfulness (chroma x {one['factor']:.2f} gives"
+            assert told in result.stdout
+            assert f"PSNR {one['psnr']:.2f} dB, CIEDE2000 {one['de00']:.2f}" in result.stdout
+        assert len(protocol["photos"][0]["equal_colorfulness"]) == 2
+    for strong, weak in zip(*found, strict=True):
+        assert strong["factor"] == pytest.approx(0.6 * weak["factor"], rel=0.1)
+        assert strong["de00"] == pytest.approx(weak["de00"], abs=0.1)
+
+
+def test_colors_too_weak_to_be_compared_are_said_so(tmp_path: Path, colour_photos: Path) -> None:
+    report = tmp_path / "report.json"
+    words = ("--protocol", "crop", "--size", "48", "--strength", "0", "--json", report)
+    result = run("eval", colour_photos, "--model", write_tiny(tmp_path / "tiny.onnx"), *words)
+    assert result.exit_code == 0
+    assert result.stdout.count("can't be reached") == 2
+    (protocol,) = json.loads(report.read_text())["protocols"]
+    assert protocol["equal_colorfulness"] == [None, None]
+    assert protocol["photos"][0]["equal_colorfulness"] == [None, None]
+
+
+@pytest.mark.parametrize("damage", [kind.value for kind in DamageName])
+def test_eval_damages_photos_first_and_says_so(tmp_path: Path, colour_photos: Path, damage: str) -> None:
+    report = tmp_path / "report.json"
+    words = ("--protocol", "crop", "--size", "32", "--damage", damage, "--json", report)
+    assert run("eval", colour_photos, "--model", write_tiny(tmp_path / "tiny.onnx"), *words).exit_code == 0
+    (protocol,) = json.loads(report.read_text())["protocols"]
+    assert protocol["protocol"].endswith(f"; damage {damage}, {DAMAGES[damage].words}")
+    assert protocol["gray"]["psnr"] > 10, "the truth is damaged in the same way"
+    before = report.read_bytes()
+    assert run("eval", colour_photos, "--model", write_tiny(tmp_path / "tiny.onnx"), *words).exit_code == 0
+    assert report.read_bytes() == before, "always the same damage"
+
+
+def test_a_photo_that_is_gone_in_the_second_round_fails_alone(
+    tmp_path: Path, colour_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(found: object, *_: object) -> list[tuple[float, float]]:
+        (colour_photos / "1.png").unlink()
+        return [(1.0, 1.0)]
+
+    monkeypatch.setattr("bwcolor.evaluate.equal_factors", lost)
+    words = ("--protocol", "crop", "--size", "32")
+    result = run("eval", colour_photos, "--model", write_tiny(tmp_path / "tiny.onnx"), *words)
+    assert result.exit_code == 1
+    assert "failed: " in result.stderr
+    assert "means over 1 photos" in result.stdout
 
 
 def test_eval_says_what_doubt_is_worth(tmp_path: Path, colour_photos: Path) -> None:

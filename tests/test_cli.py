@@ -171,7 +171,7 @@ def test_eval_compares_with_gray(tmp_path: Path, tiny_model: Path) -> None:
     assert "failed: " in result.stderr
     lines = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
     assert "centre crop to a square, area resize to 32 px" in result.stdout
-    assert float(lines["model"][1]) > float(lines["gray"][1]) + 3, "a warm tint is nearer to warm photos than gray"
+    assert float(lines["model"][1]) > float(lines["gray"][1]) + 2, "a warm tint is nearer to warm photos than gray"
     assert float(lines["gray"][6]) == 0
     assert float(lines["gray"][3]) > float(lines["model"][3])
     assert result.stdout.splitlines()[-1].startswith(str(tmp_path))

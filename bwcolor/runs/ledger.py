@@ -33,6 +33,9 @@ NOT_OURS = "is not a ledger of bwcolor"
 HUGE = 2**63  # what SQLite's whole numbers stay below
 ELSEWHERE = "Move it away, or choose another file with --ledger."
 
+FIRST_COLOR_PATH = 1  # of settings recorded before they had a version, see options.COLOR_PATH
+OTHER_COLORS = "another bwcolor version, which colors differently"
+
 State = Literal["done", "skipped", "failed"]
 
 
@@ -59,7 +62,18 @@ class Making:
         """What, in words; empty where nothing does."""
         if self.model != now.model:
             return f"model {self.label}"
+        paths = _color_path(self.settings), _color_path(now.settings)
+        if None not in paths and paths[0] != paths[1]:
+            return OTHER_COLORS
         return "other settings" if self.settings != now.settings else ""
+
+
+def _color_path(settings: str) -> object:
+    """Reads the color path's version from a Making's settings; None where they are not known."""
+    try:
+        return json.loads(settings).get("color_path", FIRST_COLOR_PATH)
+    except (ValueError, AttributeError, RecursionError):
+        return None
 
 
 class Maker(Protocol):

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from bwcolor.budget import PixelBudget
 from bwcolor.cli import app
 from bwcolor.colorize import colorize_photo
 from bwcolor.commit import PLACEHOLDER
-from bwcolor.options import ColorizeOptions
+from bwcolor.options import COLOR_PATH, ColorizeOptions
 from bwcolor.plan import find_jobs
 from bwcolor.runs.ledger import Ledger
 
@@ -204,6 +206,53 @@ def test_other_settings_wait_for_redo_and_edits_for_overwrite(photos: Path, out:
     assert {name for name in NAMES if after[name] == before[name]} == {"a.png"}
     assert "5 colorized" in run(*arguments, "--overwrite").stderr
     assert outputs(out)["a.png"] != before["a.png"]
+
+
+OTHER_COLORS = "made with another bwcolor version, which colors differently"
+
+
+@pytest.mark.parametrize("earlier", ["{}", '{"color_path": 1}', '{"color_path": 1, "strength": 0.5}'])
+def test_outputs_of_an_earlier_color_path_are_kept_until_redo(
+    photos: Path, out: Path, tiny_model: Path, earlier: str
+) -> None:
+    """As a run of an earlier version left them: the first ones recorded no version at all."""
+    run(photos, "--out", out, "--model", tiny_model)
+    with closing(sqlite3.connect(out / ".bwcolor" / "ledger.sqlite")) as ledger, ledger:
+        ledger.execute("UPDATE photos SET settings = ? WHERE CAST(target AS TEXT) <> 'a.png'", (earlier,))
+    before = outputs(out)
+    kept = run(photos, "--out", out, "--model", tiny_model)
+    assert kept.exit_code == 0
+    assert "0 colorized" in kept.stderr
+    assert "1 skipped (done already)" in kept.stderr
+    assert f"4 skipped ({OTHER_COLORS}; --redo stale makes them anew)" in kept.stderr
+    assert outputs(out) == before
+    assert (
+        "4 colorized, 1 skipped (done already)"
+        in run(photos, "--out", out, "--model", tiny_model, "--redo", "stale").stderr
+    )
+    assert "5 skipped (done already)" in run(photos, "--out", out, "--model", tiny_model).stderr
+
+
+def test_an_earlier_color_path_is_known_by_the_label_too(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    shutil.rmtree(out / ".bwcolor")
+    made = (out / "b.jpg").read_bytes()
+    now = f"color path {COLOR_PATH}".encode()
+    assert made.count(now) == 1
+    (out / "b.jpg").write_bytes(made.replace(now, f"color path {COLOR_PATH - 1}".encode()))
+    told = run(photos, "--out", out, "--model", tiny_model).stderr
+    assert "4 skipped (done already, as its label says)" in told
+    assert "1 skipped (made with other settings, as its label says; --overwrite replaces it)" in told
+
+
+def test_tones_are_settings_like_others(photos: Path, out: Path, tiny_model: Path) -> None:
+    run(photos, "--out", out, "--model", tiny_model)
+    before = outputs(out)
+    as_is = (photos, "--out", out, "--model", tiny_model, "--tones", "as-is")
+    assert "5 skipped (made with other settings; --redo stale makes them anew)" in run(*as_is).stderr
+    assert outputs(out) == before
+    assert "5 colorized" in run(*as_is, "--redo", "stale").stderr
+    assert b"tones as-is" in (out / "b.jpg").read_bytes()
 
 
 def test_a_lost_ledger_costs_time_and_no_photo(photos: Path, out: Path, tiny_model: Path) -> None:

@@ -1,6 +1,7 @@
 """Predicting chroma: what the network is fed, who decides the colours, and how chroma is enlarged."""
 
 import dataclasses
+import functools
 import hashlib
 
 import cv2
@@ -11,12 +12,17 @@ from PIL import Image, ImageOps
 from runtime.pictures import FakeModel, flat, scene, scene16
 from tiny_model import TINY_SPEC
 
-from bwcolor.chroma import SECOND_SHARE, SECOND_SIZE, predict, predict_chroma
+from bwcolor import chroma as chroma_module
+from bwcolor.chroma import SECOND_SHARE, SECOND_SIZE
 from bwcolor.color import Array
 from bwcolor.formats.decoders import Pixels
 from bwcolor.options import Detail
 from bwcolor.session import Average
 from bwcolor.turning import as_stored, upright
+
+# Photos are fed as they are here; test_levels.py is about their tones.
+predict = functools.partial(chroma_module.predict, tones="as-is")
+predict_chroma = functools.partial(chroma_module.predict_chroma, tones="as-is")
 
 TILE = TINY_SPEC.tile_size
 ODD_SIZES = [(1, 1), (1, 2), (3, 5000), (5000, 3), (255, 333), (64, 64), (31, 33)]

@@ -4,13 +4,13 @@ One factor for the chroma of all photos brings the mean colorfulness of the outp
 --saturation would; only then are the photos scored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bwcolor.color import compose, luma, rgb_to_chroma, rgb_to_lab
+from bwcolor.color import rgb_to_lab
 from bwcolor.metrics import Floats, ciede2000, colourfulness, psnr
 
 Picture = NDArray[np.uint8]
@@ -48,19 +48,15 @@ class EqualSummary:
     harmed: float
 
 
-def with_chroma_times(output: Picture, factor: float) -> Picture:
-    """The photo (H, W, 3) with its chroma multiplied and its luma kept; colors that don't fit are pulled to neutral."""
-    unit = output.astype(np.float32) / np.float32(255)
-    scaled = compose(luma(unit), np.float32(factor) * rgb_to_chroma(unit))
-    return np.asarray(np.round(255 * scaled), np.uint8)
+def colorfulness_by_factor(paint: Callable[[float], Picture]) -> Floats:
+    """Looks up how colorful a photo is with its chroma times each of FACTORS; paint: factor -> photo (H, W, 3)."""
+    return np.array([colourfulness(_sample(paint(factor))) for factor in FACTORS])
 
 
-def colorfulness_by_factor(output: Picture) -> Floats:
-    """Colorfulness of the photo (H, W, 3) with its chroma times each of FACTORS."""
-    height, width = output.shape[:2]
+def _sample(photo: Picture) -> Picture:
+    height, width = photo.shape[:2]
     step = max(1, round((height * width / SAMPLE) ** 0.5))
-    sample = output[step // 2 :: step, step // 2 :: step] if step < min(height, width) else output
-    return np.array([colourfulness(with_chroma_times(sample, factor)) for factor in FACTORS])
+    return photo[step // 2 :: step, step // 2 :: step] if step < min(height, width) else photo
 
 
 def factor_for(share: float, curves: Sequence[Floats], truths: Sequence[float]) -> float | None:
@@ -76,11 +72,10 @@ def factor_for(share: float, curves: Sequence[Floats], truths: Sequence[float]) 
     return float(np.interp(wanted, mean[last - 1 : last + 1], FACTORS[last - 1 : last + 1]))
 
 
-def score_at(factor: float, output: Picture, truth: Picture, gray_de00: float) -> EqualScores:
-    """Scores a photo with its chroma times `factor`. gray_de00: mean CIEDE2000 of the photo left gray."""
-    scaled = with_chroma_times(output, factor)
-    de00 = float(ciede2000(rgb_to_lab(scaled / 255), rgb_to_lab(truth / 255)).mean())
-    return EqualScores(psnr(scaled, truth), de00, colourfulness(scaled), de00 > gray_de00 + HARM)
+def score_equal(output: Picture, truth: Picture, gray_de00: float) -> EqualScores:
+    """Scores a photo painted at the factor. gray_de00: mean CIEDE2000 of the photo left gray."""
+    de00 = float(ciede2000(rgb_to_lab(output / 255), rgb_to_lab(truth / 255)).mean())
+    return EqualScores(psnr(output, truth), de00, colourfulness(output), de00 > gray_de00 + HARM)
 
 
 def summarize_equal(

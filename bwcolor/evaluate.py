@@ -12,7 +12,7 @@ from bwcolor.budget import PixelBudget
 from bwcolor.chroma import predict
 from bwcolor.color import luma, rgb_to_lab
 from bwcolor.damage import damaged
-from bwcolor.equal import SHARES, EqualScores, Factors, colorfulness_by_factor, factor_for, score_at
+from bwcolor.equal import SHARES, EqualScores, Factors, colorfulness_by_factor, factor_for, score_equal
 from bwcolor.errors import ModelError, PhotoError
 from bwcolor.fitting import compose_pixels
 from bwcolor.formats.header import read_header
@@ -23,6 +23,7 @@ from bwcolor.pipeline import in_threads
 from bwcolor.session import Model
 
 Picture = NDArray[np.uint8]
+Paint = Callable[[float], Picture]  # a factor for chroma -> the colorized photo (H, W, 3)
 
 DECODING = 30  # times less memory than measuring takes for each pixel
 PIXELS_AT_ONCE = 6_000_000  # measured at once, over all photos in work: each takes about 350 bytes
@@ -171,28 +172,34 @@ def _truths(path: Path, measure: Measure) -> list[Picture]:
     return prepared if measure.damage is None else [damaged(one, measure.damage) for one in prepared]
 
 
-def _colorized(truth: Picture, measure: Measure) -> tuple[Picture, Picture, float | None]:
-    """The gray version (H, W) of a photo (H, W, 3), the colorized one, and how doubtful it is."""
+def _colorized(truth: Picture, measure: Measure) -> tuple[Picture, Paint, float | None]:
+    """The gray version (H, W) of a photo (H, W, 3), what paints it, and how doubtful its colors are."""
     y = np.round(luma(truth.astype(np.float32))).astype(np.uint8)
     options = measure.options
     prediction = predict(y, 1, measure.model, options.detail, options.tones)
-    return y, compose_pixels(y, None, prediction.chroma * options.strength), prediction.doubt
+
+    def paint(factor: float) -> Picture:
+        return np.asarray(compose_pixels(y, None, prediction.chroma * np.float32(options.strength * factor)), np.uint8)
+
+    return y, paint, prediction.doubt
 
 
 def _evaluate(path: Path, truth: Picture, measure: Measure) -> Evaluation:
-    y, output, doubt = _colorized(truth, measure)
+    y, paint, doubt = _colorized(truth, measure)
+    output = paint(1.0)
     gray = np.repeat(y[..., None], 3, -1)
     lab, lab_truth = rgb_to_lab(output / 255), rgb_to_lab(truth / 255)
     return Evaluation(
         path, score_lab(output, lab, truth, lab_truth), score_lab(gray, rgb_to_lab(gray / 255), truth, lab_truth),
         hue_shares(lab), hue_shares(lab_truth), ab_histogram(lab),
-        ab_histogram(lab_truth), doubt, colorfulness_by_factor(output),
+        ab_histogram(lab_truth), doubt, colorfulness_by_factor(paint),
     )  # fmt: skip
 
 
 def _with_equal(truth: Picture, before: Evaluation, factors: Factors, measure: Measure) -> Evaluation:
     if all(factor is None for factor in factors):
         return replace(before, equal=(None,) * len(factors))
-    _, output, _ = _colorized(truth, measure)
-    scores = [None if factor is None else score_at(factor, output, truth, before.gray.de00) for factor in factors]
+    _, paint, _ = _colorized(truth, measure)
+    gray = before.gray.de00
+    scores = (None if factor is None else score_equal(paint(factor), truth, gray) for factor in factors)
     return replace(before, equal=tuple(scores))

@@ -19,7 +19,7 @@ def test_lines(name: str, base: float, contrast: float) -> None:
     assert DAMAGES[name].words == f"{base:g} + {contrast:g} v"
     before, after = (luma(one.astype(np.float32)) for one in (PHOTO, found))
     assert_allclose(after, base + contrast * before, atol=1)
-    chroma = [rgb_to_chroma(one.astype(np.float32) / 255) for one in (PHOTO, found)]
+    chroma = [rgb_to_chroma(one.astype(np.float32) / np.float32(255)) for one in (PHOTO, found)]
     assert_allclose(chroma[1], contrast * chroma[0], atol=1.5 / 255)
 
 

@@ -1,6 +1,7 @@
 """Full tones for the network's copy of a photo: what is stretched, how far, and what never is."""
 
 import dataclasses
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -14,23 +15,27 @@ from tiny_model import TINY_SPEC
 from bwcolor.chroma import predict, predict_chroma
 from bwcolor.color import Array
 from bwcolor.levels import AS_IS, BLACK, NARROWEST, PERCENTILES, WHITE, Stretch, full_tones
-from bwcolor.options import Detail
+from bwcolor.options import Detail, Tones
 from bwcolor.session import Average
+from bwcolor.spec import ModelSpec
 
 ALL_OF_IT = np.ones((60, 80), np.float32)
-LUMA = np.clip((scene(60, 80).astype(np.float32) / 255 - 0.2) / 0.6, 0, 1)
+LUMA: Array = np.clip((scene(60, 80).astype(np.float32) / 255 - 0.2) / 0.6, 0, 1).astype(np.float32)
 SQUARE = dataclasses.replace(TINY_SPEC, network_size=64, multiple=8, tile_size=64, shape="square")
 RGB = dataclasses.replace(SQUARE, input_kind="gray-rgb", output_kind="rgb", output_range=(0.0, 1.0))
 AB = dataclasses.replace(
     SQUARE, input_kind="l", output_kind="ab", input_range=(0.0, 100.0), output_range=(-128.0, 128.0)
 )
-NEAREST = 1 / 255
 
 lines = st.tuples(st.floats(0, 0.9), st.floats(0.1, 1)).filter(lambda line: sum(line) <= 1)
 
 
 def ends(luma: Array) -> list[float]:
     return [float(tone) for tone in np.percentile(luma, PERCENTILES)]
+
+
+def faded_by(base: float, contrast: float, luma: Array = LUMA) -> Array:
+    return np.asarray(base + contrast * luma, np.float32)
 
 
 def by_luma(batch: Array) -> Array:
@@ -43,9 +48,8 @@ def test_two_faded_copies_look_the_same_and_get_the_same_colors_as_far_as_the_co
     line: tuple[float, float],
 ) -> None:
     base, contrast = line
-    within = np.float32(BLACK) + np.float32(WHITE - BLACK) * LUMA
-    base, contrast = BLACK + base * (WHITE - BLACK), contrast
-    faded = np.float32(base) + np.float32(contrast) * (within - np.float32(BLACK))
+    within = faded_by(BLACK, WHITE - BLACK)
+    faded = faded_by(BLACK + base * (WHITE - BLACK) - contrast * BLACK, contrast, within)
     photos = [full_tones(luma, ALL_OF_IT) for luma in (within, faded)]
     assert_allclose(photos[1].tones(faded), photos[0].tones(within), atol=2e-3)
     assert photos[0].contrast / photos[1].contrast == pytest.approx(contrast, rel=1e-3)
@@ -54,7 +58,7 @@ def test_two_faded_copies_look_the_same_and_get_the_same_colors_as_far_as_the_co
 @given(lines)
 @settings(max_examples=60, deadline=None)
 def test_the_copy_reaches_full_tones_and_never_loses_contrast(line: tuple[float, float]) -> None:
-    luma = np.float32(line[0]) + np.float32(line[1]) * LUMA
+    luma = faded_by(*line)
     stretch = full_tones(luma, ALL_OF_IT)
     copy = stretch.tones(luma)
     low, high = ends(copy)
@@ -70,7 +74,7 @@ def test_the_copy_reaches_full_tones_and_never_loses_contrast(line: tuple[float,
 def test_a_little_change_of_the_photo_changes_its_copy_little(
     seed: int, line: tuple[float, float], change: float
 ) -> None:
-    luma = np.float32(line[0]) + np.float32(line[1]) * LUMA
+    luma = faded_by(*line)
     noise = np.random.default_rng(seed).uniform(-change, change, luma.shape).astype(np.float32)
     copies = [full_tones(one, ALL_OF_IT).tones(one) for one in (luma, luma + noise)]
     assert np.abs(copies[0] - copies[1]).max() <= 4 * change / NARROWEST + 1e-4
@@ -97,7 +101,7 @@ def test_what_has_hardly_any_tones_is_not_blown_up(tone: float) -> None:
 
 
 def test_specks_and_margins_do_not_count() -> None:
-    faded = 0.4 + 0.3 * LUMA
+    faded = faded_by(0.4, 0.3)
     expected = full_tones(faded, ALL_OF_IT)
     specks = faded.copy()
     specks[::30, ::40], specks[5::30, 5::40] = 0, 1
@@ -127,15 +131,15 @@ def test_a_faded_photo_on_a_page_is_stretched_as_if_it_had_none(page: int) -> No
 
 @pytest.mark.parametrize("detail", ["fast", "auto", "max"])
 @pytest.mark.parametrize("spec", [TINY_SPEC, SQUARE], ids=["any", "square"])
-def test_all_looks_and_tiles_are_fed_the_tones_of_the_whole_photo(detail: Detail, spec: object) -> None:
+def test_all_looks_and_tiles_are_fed_the_tones_of_the_whole_photo(detail: Detail, spec: ModelSpec) -> None:
     """A tile of sky has few tones of its own; it must not get more contrast than the rest."""
     clean = np.clip(scene(400, 500).astype(np.int64), 5, 250)
     clean[:200] = 200 + clean[:200] // 16
     faded = (110 + clean * 2 // 5).astype(np.uint8)
     shown = []
-    for photo, tones in ((faded, "full"), (faded, "as-is")):
-        model = FakeModel(by_luma, spec)  # type: ignore[arg-type]
-        predict(photo, 1, model, detail, tones)  # type: ignore[arg-type]
+    for tones in get_args(Tones):
+        model = FakeModel(by_luma, spec)
+        predict(faded, 1, model, detail, tones)
         shown.append(model.inputs)
     found = set()
     for full, as_is in zip(*shown, strict=True):
@@ -149,26 +153,25 @@ def test_all_looks_and_tiles_are_fed_the_tones_of_the_whole_photo(detail: Detail
 
 @pytest.mark.parametrize("detail", ["fast", "auto", "max"])
 @pytest.mark.parametrize("spec", [TINY_SPEC, SQUARE], ids=["any", "square"])
-def test_colors_are_as_strong_as_the_contrast(detail: Detail, spec: object) -> None:
+def test_colors_are_as_strong_as_the_contrast(detail: Detail, spec: ModelSpec) -> None:
     photo = scene(400, 500).clip(5, 250)
     faded, more = (np.round(base + contrast * photo).astype(np.uint8) for base, contrast in ((90, 0.4), (150, 0.2)))
     strong, weak = (
-        predict_chroma(one, 1, FakeModel(flat(0.2, -0.1), spec), detail).mean((0, 1))  # type: ignore[arg-type]
-        for one in (faded, more)
+        predict_chroma(one, 1, FakeModel(flat(0.2, -0.1), spec), detail).mean((0, 1)) for one in (faded, more)
     )
     assert_allclose(weak, strong / 2, rtol=0.1)  # 8 bits of few levels
     assert strong[0] < 0.18
-    as_is = predict_chroma(faded, 1, FakeModel(flat(0.2, -0.1), spec), detail, "as-is")  # type: ignore[arg-type]
+    as_is = predict_chroma(faded, 1, FakeModel(flat(0.2, -0.1), spec), detail, "as-is")
     assert_allclose(as_is.mean((0, 1)), [0.2, -0.1], atol=1e-3)
 
 
 @pytest.mark.parametrize("spec", [RGB, AB], ids=["rgb", "ab"])
-def test_networks_of_other_projects_get_the_same_copy(spec: object) -> None:
+def test_networks_of_other_projects_get_the_same_copy(spec: ModelSpec) -> None:
     def gray(batch: Array) -> Array:
         return batch if batch.shape[1] == 3 else np.zeros((len(batch), 2, *batch.shape[2:]), np.float32)
 
     faded = np.round(130 + 0.3 * scene(400, 500).clip(5, 250)).astype(np.uint8)
-    ours, theirs = FakeModel(by_luma, SQUARE), FakeModel(gray, spec)  # type: ignore[arg-type]
+    ours, theirs = FakeModel(by_luma, SQUARE), FakeModel(gray, spec)
     predict_chroma(faded, 1, ours, "fast")
     assert_allclose(predict_chroma(faded, 1, theirs, "fast"), 0, atol=0.01)
     assert np.ptp(theirs.inputs[0]) > 0.5 * (100 if theirs.inputs[0].max() > 2 else 1)
@@ -196,8 +199,8 @@ def test_tones_do_not_depend_on_how_a_photo_is_stored(orientation: int) -> None:
 
 def test_the_stretch_is_what_its_docstring_says() -> None:
     stretch = Stretch(2.0, -0.5)
-    assert_allclose(stretch.tones(np.float32([0, 0.25, 0.5, 1])), [0, 0, 0.5, 1])
-    assert_allclose(stretch.chroma(np.float32([[0.2, -0.4]])), [[0.1, -0.2]])
+    assert_allclose(stretch.tones(np.array([0, 0.25, 0.5, 1], np.float32)), [0, 0, 0.5, 1])
+    assert_allclose(stretch.chroma(np.array([[0.2, -0.4]], np.float32)), [[0.1, -0.2]])
 
 
 def test_16_bits_of_few_tones_are_stretched_without_steps() -> None:

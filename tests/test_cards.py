@@ -68,7 +68,7 @@ def test_cards_that_can_not_be_written(tmp_path: Path, colour_photos: Path, monk
     def read_only(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("bwcolor.commit._link", read_only)
+    monkeypatch.setattr("os.link", read_only)
     monkeypatch.setattr(Path, "replace", read_only)
     failed = run("eval", colour_photos, "--model", model, "--card")
     assert failed.exit_code == 5

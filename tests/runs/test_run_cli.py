@@ -224,7 +224,7 @@ def test_outputs_of_an_earlier_color_path_are_kept_until_redo(
     assert kept.exit_code == 0
     assert "0 colorized" in kept.stderr
     assert "1 skipped (done already)" in kept.stderr
-    assert f"4 skipped ({OTHER_COLORS}; --redo stale makes them anew)" in kept.stderr
+    assert f"4 skipped ({OTHER_COLORS}; --redo stale makes them again)" in kept.stderr
     assert outputs(out) == before
     assert (
         "4 colorized, 1 skipped (done already)"
@@ -249,7 +249,7 @@ def test_tones_are_settings_like_others(photos: Path, out: Path, tiny_model: Pat
     run(photos, "--out", out, "--model", tiny_model)
     before = outputs(out)
     as_is = (photos, "--out", out, "--model", tiny_model, "--tones", "as-is")
-    assert "5 skipped (made with other settings; --redo stale makes them anew)" in run(*as_is).stderr
+    assert "5 skipped (made with other settings; --redo stale makes them again)" in run(*as_is).stderr
     assert outputs(out) == before
     assert "5 colorized" in run(*as_is, "--redo", "stale").stderr
     assert b"tones as-is" in (out / "b.jpg").read_bytes()

@@ -98,3 +98,16 @@ def rgb_to_lab(rgb: NDArray[Any]) -> NDArray[np.float64]:
     xyz = srgb_to_linear(rgb) @ RGB_TO_XYZ.T / WHITE
     f = np.where(xyz > LAB_EPSILON, np.cbrt(xyz), (LAB_KAPPA * xyz + 16) / 116)
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+
+
+def linear_to_srgb(linear: NDArray[Any]) -> NDArray[np.float64]:
+    """The inverse of srgb_to_linear, 0..1."""
+    return np.where(linear > 0.0031308, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def lab_to_rgb(lab: NDArray[Any]) -> NDArray[np.float64]:
+    """CIE L*a*b* (..., 3) -> sRGB (..., 3), what does not fit cut off at 0 and 1; the inverse of rgb_to_lab."""
+    middle = (lab[..., 0] + 16) / 116
+    f = np.stack([middle + lab[..., 1] / 500, middle, middle - lab[..., 2] / 200], -1)
+    xyz = np.where(f**3 > LAB_EPSILON, f**3, (116 * f - 16) / LAB_KAPPA) * WHITE
+    return np.clip(linear_to_srgb(xyz @ np.linalg.inv(RGB_TO_XYZ).T), 0, 1)

@@ -34,6 +34,7 @@ from bwcolor.formats.jpegrepair import mended
 from bwcolor.formats.known import Format
 from bwcolor.formats.tiffpages import PageLayout, page_layout, stored_gray, tiff_page_pixels
 from bwcolor.formats.tifftags import LONG, MASK, SUBFILE_TYPE, Tag, write_tags
+from bwcolor.formats.tiffvalues import ROUNDED
 from bwcolor.formats.xmp import read_label
 from bwcolor.metadata import Metadata, read_metadata
 from bwcolor.options import Sampling
@@ -88,7 +89,8 @@ def encode(scan: Scan, pages: Iterator[Page], coding: Coding, out: BinaryIO) -> 
     Raises PhotoError when the format can't hold the photo.
     """
     behind = f"pictures behind the first of a {scan.header.format.upper()} left out"
-    lost = (behind,) if scan.header.frames > 1 else ()
+    lost: tuple[str, ...] = (behind,) if scan.header.frames > 1 else ()
+    lost += (ROUNDED,) if scan.header.bits > 16 else ()
     if coding.format == "tiff":
         return (*_write_tiff(scan, pages, out), *lost)
     page = next(pages)

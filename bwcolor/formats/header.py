@@ -17,6 +17,7 @@ from bwcolor.formats.jpeg import SOI, read_frame
 from bwcolor.formats.known import Format, Header, page_named
 from bwcolor.formats.pnm import header_of_pnm
 from bwcolor.formats.signatures import LOOK, RAW, format_in, unreadable_in
+from bwcolor.formats.tiffvalues import check_values
 from bwcolor.packages import install_line
 
 # The only decoders of Pillow's that see a user's file, and what we call the formats. MPO is a JPEG with more pictures
@@ -150,20 +151,13 @@ def _tiff_header(file: BinaryIO) -> Header:
             raise PhotoError(UNKNOWN)
         for number, page in enumerate(pages):
             with page_named(number, len(pages)):
-                _check_values(sound(page))
+                check_values(sound(page))
         if pages[0].subfiletype & REDUCED and SUB_PAGES in pages[0].tags:  # TIFF/EP (ISO 12234-2), and so DNG
             raise PhotoError(str(RAW))
         largest = max(pages, key=lambda page: page.imagewidth * page.imagelength)
         bits = max(page.bitspersample for page in pages)
         decoded = sum(map(_decoded_pixels, pages))
         return Header("tiff", largest.imagewidth, largest.imagelength, bits, len(pages), decoded=decoded)
-
-
-def _check_values(page: tifffile.TiffPage) -> None:
-    if page.sampleformat not in (1, 4):  # unsigned, undefined
-        raise PhotoError("stores floating-point or signed values; save it as 8 or 16 bit")
-    if page.bitspersample > 16:
-        raise PhotoError(f"stores {page.bitspersample}-bit values; save it as 8 or 16 bit")
 
 
 def _decoded_pixels(page: tifffile.TiffPage) -> int:

@@ -26,8 +26,9 @@ WRITABLE: dict[Format, str] = {
 @dataclass(frozen=True, slots=True)
 class Header:
     """format: of the file's content, whatever its name says. width, height: px as stored, of the largest page. bits:
-    of each value, 1 to 16, the most of any page. pages: 1 for all but TIFF. frames: of an animation, or 1. decoded: px
-    that decoding all pages makes, with those of tiles that lie outside a page; 0 stands for `pixels`."""
+    of each value, the most of any page; more than 16 are rounded to 16. pages: 1 for all but TIFF. frames: of an
+    animation, or 1. decoded: px that decoding all pages makes, with those of tiles that lie outside a page; 0 stands
+    for `pixels`."""
 
     format: Format
     width: int

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from tifffile import COMPRESSION, PHOTOMETRIC
+from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats.blank import is_blank
@@ -31,6 +31,7 @@ from bwcolor.formats.oldjpeg import old_jpeg_pieces, old_jpeg_pixels
 from bwcolor.formats.png import plain as plain_png
 from bwcolor.formats.tiffchecks import CUT_OFF, check_jpeg, check_layout, check_size, raw_value, read_segment
 from bwcolor.formats.tifftags import MASK
+from bwcolor.formats.tiffvalues import as_levels, lab_as_rgb, stored_dtype
 from bwcolor.turning import as_stored
 
 # Compressions whose output is the very bytes of the pixels, so that its length shows whether any are missing.
@@ -42,13 +43,14 @@ OLD_JPEG = COMPRESSION.OJPEG
 JPEGS = frozenset({COMPRESSION.JPEG, COMPRESSION.JPEG_LOSSY})
 CHANNELS: dict[int, int] = {
     PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.PALETTE: 1, PHOTOMETRIC.RGB: 3,
-    PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4, PHOTOMETRIC.MASK: 1,
+    PHOTOMETRIC.CIELAB: 3, PHOTOMETRIC.ICCLAB: 3, PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4, PHOTOMETRIC.MASK: 1,
 }  # fmt: skip
 ASSOCIATED, UNASSOCIATED = 1, 2  # kinds of alpha, TIFF 6.0, ExtraSamples
 GRAYS: dict[int, str] = {
     PHOTOMETRIC.MINISWHITE: "miniswhite", PHOTOMETRIC.MINISBLACK: "minisblack", PHOTOMETRIC.MASK: "mask",
 }  # fmt: skip
 PLANAR_SEPARATE = 2
+FLOATING_POINT = 3  # predictor, Adobe's TIFF Technical Note 3
 BLOCK_ROWS = 256  # rows read at once from uncompressed files
 ORIENTATION, XMP, ICC = 274, 700, 34675
 LEAST_ICC = 132  # bytes, a profile's header and the number of its tags: ICC.1:2022, 7.1
@@ -109,7 +111,7 @@ def stored_gray(file: BinaryIO, number: int) -> StoredGray | None:
         return None
     with _page(file, number) as page:
         values = np.concatenate([strip[..., 0] for strip in _stored(page, file)])
-        return StoredGray(values, page.bitspersample, GRAYS[page.photometric])
+        return StoredGray(values, min(16, page.bitspersample), GRAYS[page.photometric])
 
 
 def _orientation(page: tifffile.TiffPage, file: BinaryIO) -> int:
@@ -242,6 +244,7 @@ def _is_uncompressed(page: tifffile.TiffPage) -> bool:
         page.compression == COMPRESSION.NONE
         and not page.is_tiled
         and page.bitspersample in (8, 16)
+        and page.sampleformat != SAMPLEFORMAT.IEEEFP
         and page.planarconfig != PLANAR_SEPARATE
         and page.is_contiguous
         and page.fillorder == 1
@@ -294,7 +297,7 @@ def _segment(
 ) -> Pixels:
     """One decoded strip or tile, (rows, width, samples) as `shape` says. needed: rows and columns within the page."""
     data = read_segment(file, page.dataoffsets[number], page.databytecounts[number])
-    if page.compression in PLAIN and page.bitspersample in (8, 16) and page.fillorder == 1:
+    if page.compression in PLAIN and page.bitspersample in (8, 16, 32, 64) and page.fillorder == 1:
         return _plain_segment(page, data, shape)
     room = shape[0] if page.is_tiled else min(page.rowsperstrip, page.imagelength), shape[1]
     if page.compression in JPEGS:
@@ -309,22 +312,27 @@ def _segment(
     )
     if decoded is None:
         raise PhotoError(CUT_OFF)
-    return np.asarray(decoded).reshape(found[1:])
+    return as_levels(np.asarray(decoded).reshape(found[1:]))
 
 
 def _plain_segment(page: tifffile.TiffPage, data: bytes, shape: tuple[int, int, int]) -> Pixels:
-    dtype = np.dtype(f"{page.parent.byteorder}u{page.bitspersample // 8}")
+    # The differences of floating-point values have an order of bytes of their own.
+    dtype = stored_dtype(page, "=" if page.predictor == FLOATING_POINT else page.parent.byteorder)
     size = int(np.prod(shape)) * dtype.itemsize
     if page.compression != COMPRESSION.NONE:
         data = tifffile.TIFF.DECOMPRESSORS[page.compression](data, out=size)
     if len(data) < size:
         raise PhotoError(CUT_OFF)
     values = np.frombuffer(data, dtype, count=int(np.prod(shape))).reshape(shape).astype(dtype.newbyteorder("="))
-    if page.predictor == 2:  # horizontal differences, TIFF 6.0, section 14; unsigned sums wrap as they should
+    if (
+        page.predictor == 2 and dtype.kind == "u"
+    ):  # horizontal differences, TIFF 6.0, section 14; unsigned sums wrap as they should
         values = np.cumsum(values, axis=1, dtype=values.dtype)
+    elif page.predictor == FLOATING_POINT and dtype.kind == "f":
+        values = tifffile.TIFF.UNPREDICTORS[FLOATING_POINT](values, axis=-2)
     elif page.predictor != 1:
         raise PhotoError(f"uses predictor {page.predictor}; save it as gray or RGB, uncompressed or LZW")
-    return values
+    return as_levels(values)
 
 
 def _alpha_kind(page: tifffile.TiffPage) -> int | None:
@@ -345,14 +353,16 @@ def _meaning(strip: Pixels, page: tifffile.TiffPage) -> Pixels:
         # Some programs wrote 8-bit levels where 16 are meant; libtiff reads them so, too.
         colours = (palette >> 8 if palette.max() > 0xFF else palette).astype(np.uint8).T[colours[..., 0]]
     else:
-        colours = full_range(colours, page.bitspersample)
+        colours = full_range(colours, min(16, page.bitspersample))
     if photometric == PHOTOMETRIC.MINISWHITE:
         colours = np.invert(colours)
     elif photometric == PHOTOMETRIC.SEPARATED:
         colours = _inks_to_rgb(colours)
+    elif photometric in (PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB):
+        colours = lab_as_rgb(colours, photometric)
     if alpha is None:
         return colours
-    alpha = full_range(alpha, page.bitspersample)
+    alpha = full_range(alpha, min(16, page.bitspersample))
     if kind == ASSOCIATED:
         top, alpha32 = np.iinfo(colours.dtype).max, alpha.astype(np.uint32)
         plain = (colours * np.uint32(top) + alpha32 // 2) // np.maximum(alpha32, 1)  # rounded; at most 32 bits

@@ -22,7 +22,8 @@ and fails when one of them exceeds its limits. Please change the words in `tests
 | JPEG, 8 bit: gray, YCbCr, RGB, CMYK; baseline, progressive, arithmetic, lossless; any sampling factors | JPEG |
 | JPEG, 12 bit, and lossless with up to 16 bit | TIFF, 16 bit |
 | PNG: 1 to 16 bit, gray, palette, RGB, with and without transparency | PNG, 8 or 16 bit |
-| TIFF: 1 to 16 bit, gray, palette, RGB, CMYK, YCbCr; all its pages | TIFF, 8 or 16 bit, each page its own |
+| TIFF: 1 to 16 bit, gray, palette, RGB, CMYK, YCbCr, CIELAB; all its pages | TIFF, 8 or 16 bit, each page its own |
+| TIFF: 32 bit, and floating-point from 0 to 1 | TIFF, 16 bit |
 | WebP | WebP, lossless if the source is |
 | AVIF, 8 bit | AVIF |
 | BMP | BMP |
@@ -38,10 +39,15 @@ and its line names the page.
 Read, with a note: a JPEG that lacks only its end marker, if every part of its picture is there; a PNG with damage
 beside its picture, in a text or a profile, which is left out. A JPEG may tell its height behind the first scan.
 
-Refused, with the reason: animated WebP, PNG and AVIF; TIFFs with signed, 32-bit or floating-point values; and what the
-format that was asked for can't hold. That is more than 8 bit in JPEG, WebP, AVIF and BMP (`--depth 8` gives the further
-bits up), several pages in anything but TIFF, and more pixels a side than 16,383 in WebP or 65,500 in a JPEG that is
-encoded anew. Of a GIF or a PNM the first picture is taken, and a note says so if there are more.
+TIFF values of 32 bits, and floating-point ones from 0 (black) to 1 (white), are rounded to 16 bits, and a note says so.
+CIELAB becomes sRGB of the same depth.
+
+Refused, with the reason: animated WebP, PNG and AVIF; TIFFs with values of which nobody can tell what is white: signed,
+complex, 64-bit whole numbers, and floating-point ones beyond 0 to 1; those in ITULAB or other rare colors (LogLuv,
+color filter arrays); and what the format that was asked for can't hold. That is more than 8 bit in JPEG, WebP, AVIF and
+BMP (`--depth 8` gives the further bits up), several pages in anything but TIFF, and more pixels a side than 16,383 in
+WebP or 65,500 in a JPEG that is encoded anew. Of a GIF or a PNM the first picture is taken, and a note says so if there
+are more.
 
 PNM files are read in all their kinds, with any maximum; only text ones (P2, P3) of more than 8 bits are refused. A
 JPEG's name may end in .jif or .mpo, a BMP's in .dib, a PNG's in .apng, a JPEG 2000's in .jpf, .jpc, .j2c or .jp2k.

@@ -345,7 +345,7 @@ def test_fax_pages_are_not_read_whole_for_each_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "words"), [("float32", "floating-point"), ("int16", "signed"), ("float16", "floating-point"),
-                         ("uint32", "stores 32-bit values")],
+                         ("uint64", "stores 64-bit values")],
 )  # fmt: skip
 def test_values_of_other_kinds_are_named(dtype: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match=words):

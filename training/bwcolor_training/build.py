@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from bwcolor_training import colours
 from bwcolor_training.config import TrainConfig
 from bwcolor_training.critic import PatchCritic
+from bwcolor_training.efficientnet_lite import load_efficientnet_lite2, packaged_weights
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.lite_unet import LiteUNet
 from bwcolor_training.mobilenet_unet import (
     CONVENTIONS,
     TORCHVISION,
@@ -51,6 +53,15 @@ def build_mobile_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn
     return network
 
 
+def build_lite_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:
+    """A U-Net on EfficientNet-Lite2; `pretrained` fills its encoder as `config.encoder` says."""
+    network = LiteUNet(config.widths, config.skip_widths, config.queries, config.fixed_blocks, outputs=outputs)
+    if pretrained and config.encoder != "none":
+        path = packaged_weights() if config.encoder in PACKAGED else Path(config.encoder)
+        load_efficientnet_lite2(network.encoder, path)
+    return network
+
+
 def build_classic_unet(config: TrainConfig, pretrained: bool, outputs: int) -> nn.Module:
     """A U-Net without a pretrained part."""
     return ClassicUNet(config.widths or CLASSIC_WIDTHS, config.upsampling, outputs=outputs)
@@ -77,8 +88,11 @@ def build_resnet18_upsampler(config: TrainConfig, pretrained: bool, outputs: int
     return network
 
 
+PACKAGED = ("package", "torchvision")  # the general default of `encoder` means the published weights here, too
+
 GENERATORS: dict[str, Callable[[TrainConfig, bool, int], nn.Module]] = {
     "classic-unet": build_classic_unet,
+    "lite-unet": build_lite_unet,
     "mobilenet-unet": build_mobile_unet,
     "pix2pix-unet": build_pix2pix_unet,
     "resnet18-unet": build_resnet18_unet,

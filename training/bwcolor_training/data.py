@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bwcolor.errors import PhotoError
 from bwcolor.formats.known import EXTENSIONS
 from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
+from bwcolor.metrics import colourfulness
 from bwcolor.photo import decode_rgb, read_bytes
 from bwcolor_training import manifest as manifests
 from bwcolor_training.errors import TrainingInputError
@@ -25,6 +26,7 @@ GRAY_CHROMA = 3.0  # mean |Cb| + |Cr| in 8-bit levels below which a photo counts
 MAX_ASPECT = 2.0  # longer photos are cropped in the middle: their ends would be seen too rarely
 FORMAT = 2  # of the decoded files; counted up when what is in them changes
 AT_ONCE = 256  # photos that are decoded between two looks at what came out: bounds memory, and Ctrl-C is heard
+COLORFULNESS_SIDE = 64  # pixels along the short side that are looked at
 NAMED_FOLDERS = 50  # that an error lists
 ABANDONED = 24 * 3600  # seconds after which a half-written file belongs to a process that was killed
 
@@ -318,24 +320,43 @@ def batches(photos: PhotoSet, numbers: Numbers, size: int, batch: int, min_scale
         step += 1
 
 
-def folder_weights(photos: PhotoSet, folders: Mapping[str, float]) -> NDArray[np.float64] | None:
-    """How likely each photo is taken, by the sub-folder that it lies in; None where all are alike.
+def photo_weights(photos: PhotoSet, folders: Mapping[str, float],
+                  min_colorfulness: Mapping[str, float]) -> NDArray[np.float64] | None:  # fmt: skip
+    """How likely each photo is taken, by its sub-folder and its colorfulness; None where all are alike.
 
-    folders: weights by path below the photos' folder; the longest path that fits counts, other photos have 1.
+    folders: weights by path below the photos' folder. min_colorfulness: least colorfulness (Hasler and Suesstrunk 2003)
+    by path, below which a photo has weight 0. In both the longest path that fits counts, and "" stands for all.
     Raises TrainingInputError for a folder without photos.
     """
-    if not folders:
+    if not folders and not min_colorfulness:
         return None
-    weights = np.ones(len(photos))
-    for folder in sorted(folders, key=len):
-        inside = np.array([name.startswith(f"{folder.strip('/')}/") for name in photos.names])
+    weights = _by_folder(photos, folders, 1.0, "folders")
+    least = _by_folder(photos, min_colorfulness, 0.0, "min_colorfulness")
+    for number in np.flatnonzero((weights > 0) & (least > 0)):
+        if _colorfulness(photos.photo(int(number))) < least[number]:
+            weights[number] = 0
+    return weights
+
+
+def _by_folder(photos: PhotoSet, values: Mapping[str, float], otherwise: float, setting: str) -> NDArray[np.float64]:
+    """Each photo's value, (N,): that of the longest path in `values` that it lies below, or `otherwise`."""
+    found = np.full(len(photos), otherwise)
+    for folder in sorted(values, key=len):
+        prefix = f"{folder.strip('/')}/" if folder.strip("/") else ""
+        inside = np.array([name.startswith(prefix) for name in photos.names])
         if not inside.any():
             known = ", ".join(sorted({name.partition("/")[0] for name in photos.names if "/" in name})[:NAMED_FOLDERS])
             raise TrainingInputError(
-                f"--set folders: no photos are in {folder!r}. Sub-folders with photos: {known or 'none'}."
+                f"--set {setting}: no photos are in {folder!r}. Sub-folders with photos: {known or 'none'}."
             )
-        weights[inside] = folders[folder]
-    return weights
+        found[inside] = values[folder]
+    return found
+
+
+def _colorfulness(rgb: NDArray[np.uint8]) -> float:
+    """Colorfulness of a photo (height, width, 3), RGB, from at most about 64 x 64 of its pixels."""
+    every = max(1, min(rgb.shape[:2]) // COLORFULNESS_SIDE)
+    return colourfulness(rgb[::every, ::every])
 
 
 def _chances(weights: NDArray[np.float64]) -> NDArray[np.float64]:

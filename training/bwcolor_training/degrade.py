@@ -89,6 +89,7 @@ class Degradation:
     dust_share: float = 0.15
     frame_share: float = 0.15
     jpeg_share: float = 0.25
+    full_tones: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,8 +110,20 @@ def degrade(rgb: Tensor, strengths: Degradation, generator: torch.Generator) -> 
     gray = fade(gray, strengths.fade, generator)
     gray = paper(gray, strengths.paper_share, generator)
     gray = dust(gray, strengths.dust_share, generator)
+    if strengths.full_tones:
+        gray = full_tones(gray)
     photos = frame(Degraded(gray, to_luma(rgb), to_chroma(rgb)), strengths.frame_share, generator)
     return replace(photos, gray=jpeg(photos.gray, strengths.jpeg_share, generator))
+
+
+def full_tones(gray: Tensor) -> Tensor:
+    """Stretched to full tones as bwcolor stretches what it shows a network: N1HW in 0..1 -> the same."""
+    values = gray[..., ::2, ::2].flatten(1).sort(1).values
+    last = values.shape[1] - 1
+    low, high = values[:, round(0.005 * last)], values[:, round(0.995 * last)]
+    span = (high - low).clamp(min=0.2)
+    low = (low + high - span) / 2
+    return ((gray - low.view(-1, 1, 1, 1)) / span.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def to_luma(rgb: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
     config = begun.config if minutes is None else dataclasses.replace(begun.config, minutes=minutes)
     begun = dataclasses.replace(begun, config=config)
     photo_set, processes = _gather(source, config, device, log)
-    weights = data.folder_weights(photo_set, config.folders)
+    weights = data.photo_weights(photo_set, config.folders, config.min_colorfulness)
     train_numbers, valid_numbers = data.split(photo_set, config.validation, weights)
     if not len(train_numbers):
         raise TrainingInputError(

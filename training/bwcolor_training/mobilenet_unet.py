@@ -4,7 +4,6 @@ Encoder: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottle
 folded into the convolutions. Decoder: Ronneberger et al. 2015, "U-Net", with bilinear up-sampling.
 """
 
-import itertools
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bwcolor_training.decoder import CHROMA_SCALE, HEADS, DecoderBlock, GlobalAttention, GuidedEnding
 from bwcolor_training.errors import TrainingInputError
 
 # (input width, output width, stride) of the 17 inverted residuals; all but the first expand by 6.
@@ -28,9 +28,7 @@ SKIP_WIDTHS = (96, 144, 192, 576)
 LAST_WIDTH = 1280
 WIDTHS = (256, 160, 96, 48)  # of the decoder, unless the recipe says otherwise
 NARROWED = (192, 96, 48, 32)  # of the skips, likewise
-HEADS = 4  # of the attention
 STRIDE = 32
-CHROMA_SCALE = 0.1  # the head works in units near 1; Cb and Cr of photos vary by about 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,50 +154,6 @@ def load_torchvision_encoder(encoder: MobileNetV2Encoder, features: nn.Module) -
             target.bias.copy_(norm.bias - norm.running_mean * scale)
 
 
-class DecoderBlock(nn.Module):
-    """Up-sample to the skip's size, concatenate the narrowed skip, convolve."""
-
-    def __init__(self, width_in: int, skip: int, narrowed: int, width_out: int, convs: int) -> None:
-        super().__init__()
-        self.narrow = nn.Sequential(nn.Conv2d(skip, narrowed, 1, bias=False), nn.BatchNorm2d(narrowed), nn.ReLU())
-        widths = [width_in + narrowed] + [width_out] * convs
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-        self.convs = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-        out: Tensor = self.convs(torch.cat([x, self.narrow(skip)], 1))
-        return out
-
-
-class GlobalAttention(nn.Module):
-    """Self-attention over all positions of a map, added to it (residual).
-
-    Vaswani et al. 2017, without positional encoding: what a place looks like decides, so any
-    photo size works.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        tokens = x.flatten(2).transpose(1, 2)
-        q, k, v = (
-            t.reshape(n, h * w, self.heads, c // self.heads).transpose(1, 2)
-            for t in self.qkv(self.norm(tokens)).chunk(3, -1)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w, c)
-        attended: Tensor = self.out(mixed)
-        return x + attended.transpose(1, 2).reshape(n, c, h, w)
-
-
 class ConvolvedEnding(nn.Module):
     """From half to full size: features are enlarged and convolved beside the luma."""
 
@@ -212,26 +166,6 @@ class ConvolvedEnding(nn.Module):
     def forward(self, x: Tensor, luma: Tensor) -> Tensor:
         x = F.interpolate(self.squeeze(x), size=luma.shape[-2:], mode="bilinear", align_corners=False)
         out: Tensor = self.head(torch.cat([x, luma - 0.5], 1))
-        return out
-
-
-class GuidedEnding(nn.Module):
-    """From half to full size: each place has a value and a slope against what luma has beyond half size.
-
-    Colour as a linear function of luma around each place is the model of the guided filter (He et al. 2010); that a
-    network gives its coefficients on a coarser grid is from Gharbi et al. 2017. Little is computed at full size.
-    """
-
-    def __init__(self, width: int, outputs: int) -> None:
-        super().__init__()
-        self.head = nn.Sequential(nn.Conv2d(width + 1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2 * outputs, 1))
-
-    def forward(self, x: Tensor, luma: Tensor) -> Tensor:
-        low = F.avg_pool2d(luma, 2)
-        coefficients = torch.cat([self.head(torch.cat([x, low - 0.5], 1)), low.to(x.dtype)], 1)
-        full = F.interpolate(coefficients, size=luma.shape[-2:], mode="bilinear", align_corners=False)
-        outputs = full.shape[1] // 2
-        out: Tensor = full[:, :outputs] + full[:, outputs:-1] * (luma - full[:, -1:])
         return out
 
 

@@ -24,7 +24,8 @@ from bwcolor_training.precision import loss_scaler
 
 # What shapes a network and what it was made from; comes with weights that a run starts from.
 NETWORK_SETTINGS = (
-    "generator", "encoder", "convention", "widths", "skip_widths", "attention", "ending", "upsampling", "head",
+    "generator", "encoder", "convention", "widths", "skip_widths", "attention", "ending", "queries",
+    "fixed_blocks", "upsampling", "head",
 )  # fmt: skip
 SURVEYED = 2000  # photos, at most, that the mean colour and the rarity of colours are taken from
 SURVEYED_SIDE = 32  # pixels along the short side that are looked at
@@ -101,7 +102,7 @@ def start(config: TrainConfig, init_from: Path | None) -> Start:
     if first is not None:
         config = dataclasses.replace(config, **{name: getattr(first.config, name) for name in NETWORK_SETTINGS})
     check_losses(config)
-    if first is None and config.encoder not in ("torchvision", "none") and not Path(config.encoder).is_file():
+    if first is None and config.encoder not in ("torchvision", "package", "none") and not Path(config.encoder).is_file():
         raise TrainingInputError(f"{config.encoder}: no such encoder file. Check --set encoder=FILE.")
     with torch.device("meta"):  # takes neither time nor memory
         build_generator(config, pretrained=False)

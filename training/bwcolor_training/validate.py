@@ -46,6 +46,8 @@ def validate(network: nn.Module, photos: PhotoSet, numbers: NDArray[np.int64], c
         rgb = square(photos.photo(int(number)), config.validation_size)
         gray = np.round(luma(rgb.astype(np.float32))).astype(np.uint8)
         fed = torch.from_numpy(gray).to(device)[None, None].float() / 255
+        if config.full_tones:
+            fed = degrade.full_tones(fed)
         with autocast(config, device):
             raw = network(fed)
         raw = raw.float()

@@ -126,7 +126,7 @@ def measure(config: TrainConfig, photos: Path, place: Path, threads: int) -> dic
     out = place / f"run-{config.sizes[0]}"
     with TrainingLog(out, main=True, quiet=True) as log:
         loop.train(
-            loop.Source(str(photos), place / "cache"), out, config, resume=False, init_from=None, minutes=None,
+            loop.Source((str(photos),), place / "cache"), out, config, resume=False, init_from=None, minutes=None,
             log=log, threads=threads,
         )  # fmt: skip
     length = len(WITH_LOADING)

@@ -19,8 +19,9 @@ TRAINING_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib")
 
 def train(
     photos: Annotated[
-        str, typer.Argument(help="A folder of color photos (with its sub-folders), or the name of a data set.")
-    ] = "",
+        list[str] | None,
+        typer.Argument(help="Folders of color photos (with their sub-folders), or names of data sets."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for checkpoints and logs; by default runs/RECIPE.")
     ] = None,
@@ -41,7 +42,11 @@ def train(
         list[str] | None, typer.Option(help="Only photos whose manifest says this of fit_for_training, such as yes.")
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option(help="The manifest (CSV); by default MANIFEST.csv in the folder or above.")
+        list[Path] | None, typer.Option(help="A manifest (CSV); by default MANIFEST.csv in each folder or above.")
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of photos that are kept for evaluation: refuse to train on any of them."),
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for downloads and decoded photos.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -68,7 +73,10 @@ def train(
                 "--resume goes on with the settings and weights of last.pt: leave out --set and --init-from."
             )
         config = None if resume and recipe is None else load_recipe(chosen, settings or [])
-        source = Source(photos, cache or default_cache(), frozenset(fit) if fit else None, manifest)
+        source = Source(
+            tuple(photos or ()), cache or default_cache(), frozenset(fit) if fit else None,
+            tuple(manifest or ()), tuple(held_out or ()),
+        )  # fmt: skip
         with TrainingLog(folder, is_main(), quiet) as log:
             checkpoint = run_training(
                 source, folder, config, resume=resume, init_from=init_from, minutes=minutes, log=log,

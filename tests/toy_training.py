@@ -105,7 +105,7 @@ def run(photos: Path, out: Path, config: TrainConfig | None, *, cut: int = 0, re
         log: Recorder | None = None, init_from: Path | None = None,
         minutes: float | None = None) -> Recorder:  # fmt: skip
     """Trains on a folder; what is decoded goes beside it."""
-    source = loop.Source(str(photos), photos.parent / "cache")
+    source = loop.Source((str(photos),), photos.parent / "cache")
     log = log or Recorder(out, cut)
     with log:
         result = loop.train(

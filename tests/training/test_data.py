@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 from bwcolor_training import data
-from bwcolor_training.data import PhotoSet, batches, crop, folder_weights, load_photos, split
+from bwcolor_training.data import (
+    PhotoSet,
+    batches,
+    check_held_out,
+    crop,
+    joined,
+    large_enough,
+    load_photos,
+    one_source,
+    photo_weights,
+    split,
+)
 from bwcolor_training.errors import TrainingInputError
 from numpy.typing import NDArray
 from PIL import Image
@@ -108,7 +119,7 @@ def test_each_file_is_read_once(photos: Path, tmp_path: Path, monkeypatch: pytes
     photo_set, rejected = load_photos(photos, 176, tmp_path / "other")
     assert rejected.broken == []
     assert photo_set.hashes == expected.hashes
-    assert np.array_equal(photo_set.pixels, expected.pixels)
+    assert np.array_equal(photo_set.pixels[0], expected.pixels[0])
 
 
 def test_progress_is_told(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +136,7 @@ def test_only_what_the_manifest_clears_is_taken(photos: Path, tmp_path: Path) ->
     assert photo_set.names == ["more/1.bmp", "more/3.bmp"]
     assert rejected.unfit == 6
     (tmp_path / "other.csv").write_text("path,fit_for_training\nphotos/0.bmp,yes\n")
-    photo_set, _ = load_photos(photos, 176, tmp_path / "cache", frozenset({"yes"}), tmp_path / "other.csv")
+    photo_set, _ = load_photos(photos, 176, tmp_path / "cache", frozenset({"yes"}), [tmp_path / "other.csv"])
     assert photo_set.names == ["0.bmp"]
     assert len(loaded(photos, tmp_path)) == 8
 
@@ -134,7 +145,7 @@ def test_the_cache_is_used_again(photos: Path, tmp_path: Path, monkeypatch: pyte
     first = loaded(photos, tmp_path)
     monkeypatch.setattr(data, "decode_rgb", lambda _: pytest.fail("decoded a second time"))
     second = loaded(photos, tmp_path)
-    assert np.array_equal(first.pixels, second.pixels)
+    assert np.array_equal(first.pixels[0], second.pixels[0])
     assert np.array_equal(first.index, second.index)
     assert first.hashes == second.hashes
 
@@ -154,14 +165,14 @@ def test_a_changed_file_makes_the_cache_void(photos: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("harm", ["no pixels", "half of the pixels", "no header", "half of the header"])
 def test_a_cache_that_lost_something_is_made_again(photos: Path, tmp_path: Path, harm: str) -> None:
-    before = loaded(photos, tmp_path).pixels.copy()
+    before = loaded(photos, tmp_path).pixels[0].copy()
     lost, pattern = harm.split()[0], {"pixels": "*.u8", "header": "*.json"}[harm.split()[-1]]
     for path in (tmp_path / "cache").glob(pattern):
         content = path.read_bytes()
         path.unlink()
         if lost == "half":
             path.write_bytes(content[: len(content) // 2])
-    assert np.array_equal(loaded(photos, tmp_path).pixels, before)
+    assert np.array_equal(loaded(photos, tmp_path).pixels[0], before)
 
 
 def cached(tmp_path: Path) -> set[str]:
@@ -170,13 +181,13 @@ def cached(tmp_path: Path) -> set[str]:
 
 def test_what_was_decoded_from_an_earlier_state_is_removed_but_stays_usable(photos: Path, tmp_path: Path) -> None:
     before = loaded(photos, tmp_path)
-    pixels = before.pixels.copy()
+    pixels = before.pixels[0].copy()
     old = cached(tmp_path)
     (photos / "0.bmp").unlink()
     assert len(loaded(photos, tmp_path)) == 7
     assert len(cached(tmp_path)) == 2
     assert not old & cached(tmp_path)
-    assert np.array_equal(before.pixels, pixels)  # the run that has it mapped goes on
+    assert np.array_equal(before.pixels[0], pixels)  # the run that has it mapped goes on
 
 
 def test_other_sizes_choices_and_folders_are_left_alone(photos: Path, tmp_path: Path) -> None:
@@ -216,7 +227,7 @@ def test_two_may_decode_the_same_folder_at_once(photos: Path, tmp_path: Path) ->
             thread.join()
     assert len(results) == 2
     for result in results:
-        assert np.array_equal(result.pixels, expected.pixels)
+        assert np.array_equal(result.pixels[0], expected.pixels[0])
         assert result.names == expected.names
 
 
@@ -267,7 +278,7 @@ def test_a_folder_of_gray_photos_is_a_sentence(tmp_path: Path) -> None:
 def hashed(count: int) -> PhotoSet:
     """Only the hashes of `count` photos."""
     hashes = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(count)]
-    return PhotoSet(np.zeros(0, np.uint8), np.zeros((count, 3), np.int64), hashes)
+    return one_source(np.zeros(0, np.uint8), np.zeros((count, 3), np.int64), hashes, [])
 
 
 def test_the_split_has_about_the_share_and_leaves_nothing_out() -> None:
@@ -331,8 +342,8 @@ def test_seed_and_step_decide_a_batch(photos: Path, tmp_path: Path) -> None:
 
 def test_batches_take_only_the_photos_they_may(photos: Path, tmp_path: Path) -> None:
     photo_set = loaded(photos, tmp_path)
-    plain = PhotoSet(np.repeat(np.arange(8, dtype=np.uint8), 300), photo_set.index.copy(), photo_set.hashes)
-    plain.index[:] = [(300 * n, 10, 10) for n in range(8)]
+    index = np.array([(300 * n, 10, 10) for n in range(8)])
+    plain = one_source(np.repeat(np.arange(8, dtype=np.uint8), 300), index, photo_set.hashes, [])
     seen = np.concatenate(list(islice(batches(plain, np.array([2, 5]), 32, 6, 0.5, 0, 0), 5)))
     assert set(np.unique(seen)) == {2, 5}
 
@@ -340,7 +351,7 @@ def test_batches_take_only_the_photos_they_may(photos: Path, tmp_path: Path) -> 
 def plain_photos(count: int) -> PhotoSet:
     """Photos of 10 x 10 px whose every value is their number."""
     index = np.array([(300 * n, 10, 10) for n in range(count)])
-    return PhotoSet(np.repeat(np.arange(count, dtype=np.uint8), 300), index, hashed(count).hashes)
+    return one_source(np.repeat(np.arange(count, dtype=np.uint8), 300), index, hashed(count).hashes, [])
 
 
 def test_weights_say_how_often_a_photo_is_taken() -> None:
@@ -368,12 +379,57 @@ def test_seed_and_step_decide_a_weighted_batch() -> None:
 def test_folders_are_weighed_by_the_longest_path_that_fits() -> None:
     names = ["people/a.jpg", "people/old/b.jpg", "people_too/c.jpg", "d.jpg"]
     photos = dataclasses.replace(plain_photos(4), names=names)
-    weights = folder_weights(photos, {"people/old": 0.0, "people/": 3.0})
+    weights = photo_weights(photos, {"people/old": 0.0, "people/": 3.0}, {})
     assert weights is not None
     assert weights.tolist() == [3, 0, 1, 1]
-    assert folder_weights(photos, {}) is None
+    assert photo_weights(photos, {}, {}) is None
     with pytest.raises(TrainingInputError, match=r"no photos are in 'peopl'.* people, people_too\."):
-        folder_weights(photos, {"peopl": 2.0})
+        photo_weights(photos, {"peopl": 2.0}, {})
+
+
+def test_photos_that_are_nearly_gray_are_left_out_but_where_they_are_wanted() -> None:
+    gray, vivid = np.full((20, 30, 3), 128, np.uint8), np.zeros((20, 30, 3), np.uint8)
+    vivid[:10] = (250, 30, 30)
+    pixels = np.concatenate([gray.ravel(), vivid.ravel(), gray.ravel()])
+    index = np.array([(1800 * n, 20, 30) for n in range(3)])
+    photos = one_source(pixels, index, hashed(3).hashes, ["new/a.jpg", "new/b.jpg", "old/c.jpg"])
+    weights = photo_weights(photos, {"old": 2.0}, {"": 15.0, "old": 0.0})
+    assert weights is not None
+    assert weights.tolist() == [0, 1, 2]
+
+
+def test_several_sets_become_one_with_the_pixels_of_each() -> None:
+    first, second = (dataclasses.replace(plain_photos(3), names=["a", "b", "c"]) for _ in range(2))
+    both = joined({"x": first, "y/z": second})
+    assert both.names == ["x/a", "x/b", "x/c", "y/z/a", "y/z/b", "y/z/c"]
+    assert len(both) == 6
+    assert all(np.array_equal(both.photo(3 + n), second.photo(n)) for n in range(3))
+    assert np.shares_memory(both.photo(4), second.photo(1))
+    assert joined({"again": both}).photo(5).max() == 2
+
+
+def test_a_stage_takes_only_photos_large_enough_for_it() -> None:
+    index = np.array([(0, 90, 140), (0, 120, 110), (0, 176, 300)])
+    photos = one_source(np.zeros(176 * 300 * 3, np.uint8), index, hashed(3).hashes, [])
+    everything = np.arange(3)
+    assert large_enough(photos, everything, 128, 1.2).tolist() == [1, 2]
+    assert large_enough(photos, everything, 128, 1.0).tolist() == [2]
+    assert large_enough(photos, everything, 128, 0.0).tolist() == [0, 1, 2]
+    with pytest.raises(TrainingInputError, match=r"crops of 256 px: the largest short side is 176 px"):
+        large_enough(photos, everything, 256, 1.2)
+
+
+def test_photos_that_are_held_out_are_refused_wherever_they_lie(photos: Path, tmp_path: Path) -> None:
+    photo_set = loaded(photos, tmp_path)
+    held_out = tmp_path / "held out" / "deeper"
+    held_out.mkdir(parents=True)
+    Image.new("RGB", (40, 40), (200, 30, 90)).save(held_out / "other.bmp")
+    check_held_out(photo_set, [tmp_path / "held out"])
+    shutil.copy(photos / "more" / "3.bmp", held_out / "renamed.bmp")
+    with pytest.raises(TrainingInputError, match=r"renamed\.bmp is held out, but more/3\.bmp .* the same picture"):
+        check_held_out(photo_set, [tmp_path / "held out"])
+    with pytest.raises(TrainingInputError, match="no such folder to hold out"):
+        check_held_out(photo_set, [tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0, np.nan], [1.0, np.inf]])
@@ -386,7 +442,8 @@ def test_weights_that_make_no_sense_are_a_sentence(weights: list[float]) -> None
 def test_batches_are_the_same_in_every_version(count: int, digest: str) -> None:
     """So that a run goes on with a newer version as it would have with the old one. Crops that aren't resized."""
     index = np.array([(4608 * n, 32, 48) for n in range(9)])
-    noise = PhotoSet(np.random.default_rng(0).integers(0, 256, 9 * 4608, dtype=np.uint8), index, hashed(9).hashes)
+    pixels = np.random.default_rng(0).integers(0, 256, 9 * 4608, dtype=np.uint8)
+    noise = one_source(pixels, index, hashed(9).hashes, [])
     seen = np.stack(list(islice(batches(noise, np.arange(count), 32, 4, 1.0, 3, 5), 2)))
     assert hashlib.sha256(seen.tobytes()).hexdigest()[:16] == digest
 

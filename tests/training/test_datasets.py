@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import shutil
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bwcolor_training import fetch as fetch_module
-from bwcolor_training.datasets import DATASETS, default_cache, load
+from bwcolor_training.datasets import DATASETS, default_cache, load, told_apart
 from bwcolor_training.errors import TrainingInputError
 from numpy.typing import NDArray
 from PIL import Image
@@ -85,7 +86,7 @@ def archive(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.
 def test_an_archive_is_fetched_unpacked_and_decoded_once(archive: str, server: Server, tmp_path: Path) -> None:
     said: list[str] = []
     for _ in range(2):
-        photos, rejected = load(archive, 32, tmp_path, progress=lambda what, done, total: said.append(what))
+        photos, rejected = load([archive], 32, tmp_path, progress=lambda what, done, total: said.append(what))
         assert photos.names == NAMES[archive]
         assert photos.photo(0).shape == (32, 48, 3)
         assert (rejected.gray, len(rejected.broken)) == ((1, 0) if archive == "coco-sample" else (0, 1))
@@ -95,25 +96,25 @@ def test_an_archive_is_fetched_unpacked_and_decoded_once(archive: str, server: S
 
 
 def test_the_archive_is_not_needed_once_it_is_unpacked(archive: str, server: Server, tmp_path: Path) -> None:
-    load(archive, 32, tmp_path)
+    load([archive], 32, tmp_path)
     for path in (tmp_path / archive).glob("*.t*gz"):
         path.unlink()
     server.files.clear()
-    assert load(archive, 16, tmp_path)[0].names == NAMES[archive]
+    assert load([archive], 16, tmp_path)[0].names == NAMES[archive]
 
 
 def test_an_archive_put_there_by_hand_is_taken(archive: str, server: Server, tmp_path: Path) -> None:
     path = "/" + DATASETS[archive].url.rpartition("/")[2]
     (tmp_path / archive).mkdir()
     (tmp_path / archive / path[1:]).write_bytes(server.files.pop(path))
-    assert load(archive, 32, tmp_path)[0].names == NAMES[archive]
+    assert load([archive], 32, tmp_path)[0].names == NAMES[archive]
     assert server.asked == []
 
 
 def test_an_archive_that_has_moved_says_where_to_put_it(archive: str, server: Server, tmp_path: Path) -> None:
     server.files.clear()
     with pytest.raises(TrainingInputError) as caught:
-        load(archive, 32, tmp_path)
+        load([archive], 32, tmp_path)
     for part in (DATASETS[archive].url, "404", str(tmp_path / archive), "a folder of photos"):
         assert part in str(caught.value)
 
@@ -123,7 +124,7 @@ def test_an_archive_that_is_none_of_its_publisher_is_refused(archive: str, serve
     for path in list(server.files):
         server.files[path] = packed({"evil.jpg": jpeg(1)})
     with pytest.raises(TrainingInputError, match="not what its publisher says"):
-        load(archive, 32, tmp_path)
+        load([archive], 32, tmp_path)
 
 
 def pictures(count: int, seed: int) -> NDArray[np.uint8]:
@@ -169,7 +170,7 @@ def cifar_name(request: pytest.FixtureRequest, server: Server, monkeypatch: pyte
 def test_cifar_is_downloaded_once_and_read(cifar_name: str, server: Server, tmp_path: Path) -> None:
     _, expected = cifar(cifar_name)
     for _ in range(2):
-        photos, rejected = load(cifar_name, 176, tmp_path)
+        photos, rejected = load([cifar_name], 176, tmp_path)
         assert server.asked == [""]
         colour = [number for number in range(len(expected)) if number % 3 != 2]
         assert (len(photos), rejected.gray, rejected.broken) == (len(colour), len(expected) // 3, [])
@@ -180,34 +181,34 @@ def test_cifar_is_downloaded_once_and_read(cifar_name: str, server: Server, tmp_
 
 
 def test_cifar_is_reduced_where_it_is_asked_for(cifar_name: str, tmp_path: Path) -> None:
-    assert load(cifar_name, 16, tmp_path)[0].photo(1).shape == (16, 16, 3)
+    assert load([cifar_name], 16, tmp_path)[0].photo(1).shape == (16, 16, 3)
 
 
 def test_a_broken_download_of_cifar_goes_on(cifar_name: str, server: Server, tmp_path: Path) -> None:
     server.breaks = [500]
-    assert len(load(cifar_name, 32, tmp_path)[0]) > 1
+    assert len(load([cifar_name], 32, tmp_path)[0]) > 1
     assert server.asked == ["", "bytes=500-"]
 
 
 def test_damaged_files_of_cifar_are_unpacked_again(cifar_name: str, server: Server, tmp_path: Path) -> None:
-    expected = load(cifar_name, 32, tmp_path)[0]
+    expected = load([cifar_name], 32, tmp_path)[0]
     damaged = next((tmp_path / cifar_name).rglob("*train*" if cifar_name == "cifar100" else "data_batch_1"))
     damaged.write_bytes(b"damaged")
-    assert load(cifar_name, 32, tmp_path)[0].hashes == expected.hashes
+    assert load([cifar_name], 32, tmp_path)[0].hashes == expected.hashes
     assert server.asked == [""]
 
 
 def test_cifar_without_a_server_is_a_sentence(cifar_name: str, server: Server, tmp_path: Path) -> None:
     server.files.clear()
     with pytest.raises(TrainingInputError, match=rf"python\.tar\.gz: the server answers 404 .*{cifar_name}"):
-        load(cifar_name, 32, tmp_path)
+        load([cifar_name], 32, tmp_path)
 
 
 def test_cifar_of_another_publisher_is_refused(cifar_name: str, server: Server, tmp_path: Path) -> None:
     for path in list(server.files):
         server.files[path] += b"more"
     with pytest.raises(TrainingInputError, match="not what its publisher says"):
-        load(cifar_name, 32, tmp_path)
+        load([cifar_name], 32, tmp_path)
 
 
 def test_the_addresses_of_torchvision_are_still_there() -> None:
@@ -225,16 +226,16 @@ def test_dogs_vs_cats_is_unpacked_by_hand(photos: Path, tmp_path: Path, monkeypa
     with pytest.raises(
         TrainingInputError, match=rf"get it from https://.* and unpack it to {place}, or name the folder"
     ):
-        load("dogs-vs-cats", 176, tmp_path / "cache")
+        load(["dogs-vs-cats"], 176, tmp_path / "cache")
     place.parent.mkdir()
     photos.rename(place)
-    assert len(load("dogs-vs-cats", 176, tmp_path / "cache")[0]) == 8
+    assert len(load(["dogs-vs-cats"], 176, tmp_path / "cache")[0]) == 8
     place.rename(tmp_path / "dogs-vs-cats")
-    assert len(load("dogs-vs-cats", 176, tmp_path / "cache")[0]) == 8
+    assert len(load(["dogs-vs-cats"], 176, tmp_path / "cache")[0]) == 8
 
 
 def test_a_folder_is_taken(photos: Path, tmp_path: Path) -> None:
-    photo_set, _ = load(str(photos), 176, tmp_path / "cache")
+    photo_set, _ = load([str(photos)], 176, tmp_path / "cache")
     assert len(photo_set) == 8
     assert {path.parent.name for path in (tmp_path / "cache").rglob("*.u8")} == {"decoded"}
 
@@ -244,16 +245,16 @@ def test_a_path_is_a_folder_and_a_name_a_data_set(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     photos.rename(tmp_path / cifar_name)
-    assert load(f"./{cifar_name}", 176, tmp_path / "cache")[0].names[0] == "0.bmp"
-    assert load(cifar_name, 176, tmp_path / "cache")[0].names[0] == "bear/00000"
+    assert load([f"./{cifar_name}"], 176, tmp_path / "cache")[0].names[0] == "0.bmp"
+    assert load([cifar_name], 176, tmp_path / "cache")[0].names[0] == "bear/00000"
 
 
 def test_only_what_the_manifest_clears_is_taken(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "MANIFEST.csv").write_text("path,fit_for_training\nphotos/0.bmp,yes\nphotos/2.bmp,unclear\n")
-    photo_set, rejected = load(str(photos), 176, tmp_path / "cache", frozenset({"yes"}))
+    photo_set, rejected = load([str(photos)], 176, tmp_path / "cache", frozenset({"yes"}))
     assert (photo_set.names, rejected.unfit) == (["0.bmp"], 7)
     both = frozenset({"yes", "unclear"})
-    assert len(load(str(photos), 176, tmp_path / "cache", both, tmp_path / "MANIFEST.csv")[0]) == 2
+    assert len(load([str(photos)], 176, tmp_path / "cache", both, [tmp_path / "MANIFEST.csv"])[0]) == 2
 
 
 @pytest.mark.parametrize(
@@ -275,7 +276,23 @@ def test_what_does_not_fit_is_a_sentence(photos: Path, tmp_path: Path, source: s
                                          message: str, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     with pytest.raises(TrainingInputError, match=message):
-        load(source, 176, tmp_path, frozenset({"yes"}) if fit else None, photos / "list.csv" if manifest else None)
+        load([source], 176, tmp_path, frozenset({"yes"}) if fit else None, [photos / "list.csv"] if manifest else [])
+
+
+def test_several_folders_are_one_set_each_with_its_manifest(photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(photos, other)
+    (other / "MANIFEST.csv").write_text("path,fit_for_training\n1.bmp,yes\nmore/3.bmp,yes\n")
+    (photos / "MANIFEST.csv").write_text("path,fit_for_training\n0.bmp,yes\n")
+    sources = [str(photos), str(other)]
+    names = told_apart(sources)
+    assert names == [f"{photos.parent.name}/photos", "elsewhere/photos"]
+    photo_set, rejected = load(sources, 176, tmp_path / "cache", frozenset({"yes"}))
+    assert photo_set.names == [f"{names[0]}/0.bmp", "elsewhere/photos/more/3.bmp"]
+    assert rejected.unfit == 7 + 7
+    assert len(load(sources, 176, tmp_path / "cache")[0]) == 16
+    with pytest.raises(TrainingInputError, match="named twice"):
+        load([str(photos), str(photos)], 176, tmp_path / "cache")
 
 
 def test_the_registry_says_what_a_user_wants_to_know() -> None:

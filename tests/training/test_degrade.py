@@ -19,7 +19,7 @@ from bwcolor.color import luma, rgb_to_chroma
 
 SWITCHES = [field.name for field in dataclasses.fields(Degradation)]
 NOTHING = Degradation(**dict.fromkeys(SWITCHES, 0.0))
-ALL = {"tone_jitter": 0.35, "blur": 0.02, "grain": 20.0, "fade": 0.4}  # the others are shares
+ALL = {"tone_jitter": 0.35, "blur": 0.02, "grain": 20.0, "fade": 0.4, "full_tones": 0.5}  # the others are shares of 1
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -244,7 +244,7 @@ def test_steps_draw_differently_and_each_step_always_the_same(
 
 def test_threads_are_as_many_as_asked_for(photos: Path, tiny: TrainConfig, tmp_path: Path) -> None:
     before = torch.get_num_threads()
-    source = loop.Source(str(photos), tmp_path / "cache")
+    source = loop.Source((str(photos),), tmp_path / "cache")
     try:
         with Recorder(tmp_path / "out") as log:
             loop.train(source, tmp_path / "out", dataclasses.replace(tiny, steps=1), resume=False,

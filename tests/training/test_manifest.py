@@ -22,7 +22,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def kept(manifest: Path | None, folder: Path, fit: frozenset[str]) -> list[str]:
-    return [path.name for path in cleared(files(folder), folder / "photos", fit, manifest)]
+    return [path.name for path in cleared(files(folder), folder / "photos", fit, [manifest] if manifest else [])]
 
 
 def test_the_rows_that_are_fit_are_taken(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_accents_are_one_letter_or_two(tmp_path: Path) -> None:
     for listed in spellings:
         manifest = write(tmp_path / "MANIFEST.csv", f"path,fit_for_training\n{listed},yes\n")
         for name in spellings:
-            assert cleared([tmp_path / name], tmp_path, YES, manifest) == [tmp_path / name]
+            assert cleared([tmp_path / name], tmp_path, YES, [manifest]) == [tmp_path / name]
 
 
 def test_a_link_to_the_folder_leads_to_the_same_photos(tmp_path: Path) -> None:

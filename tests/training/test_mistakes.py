@@ -80,7 +80,7 @@ def test_no_photo_left_to_train_on_is_a_sentence(photos: Path, tiny: TrainConfig
 def test_no_photos_at_all_are_a_sentence(tiny: TrainConfig, tmp_path: Path) -> None:
     with Recorder(tmp_path / "out") as log, pytest.raises(TrainingInputError, match="name a folder of colour photos"):
         loop.train(
-            loop.Source("", tmp_path), tmp_path / "out", tiny, resume=False, init_from=None, minutes=None, log=log
+            loop.Source((), tmp_path), tmp_path / "out", tiny, resume=False, init_from=None, minutes=None, log=log
         )
 
 
@@ -131,7 +131,7 @@ def test_odd_devices_are_a_sentence(
     photos: Path, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    source = loop.Source(str(photos), tmp_path / "cache")
+    source = loop.Source((str(photos),), tmp_path / "cache")
     for device, words in (("tpu", "choose auto, cpu or cuda"), ("cuda", "finds no NVIDIA GPU")):
         with Recorder(tmp_path / "out") as log, pytest.raises(TrainingInputError, match=words):
             loop.train(

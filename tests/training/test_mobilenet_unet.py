@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bwcolor_training.decoder import GuidedEnding
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.mobilenet_unet import (
     SKIP_BLOCKS,
@@ -13,7 +14,6 @@ from bwcolor_training.mobilenet_unet import (
     WIDTHS,
     Conv,
     EncoderConvention,
-    GuidedEnding,
     MobileNetV2Encoder,
     MobileUNet,
     load_npz_encoder,

@@ -173,7 +173,7 @@ def test_pictures_that_can_not_be_written_are_a_sentence(tmp_path: Path) -> None
 @pytest.mark.parametrize(("side", "said"), [(176, False), (100, True)])
 def test_enlarged_crops_are_said(tmp_path: Path, side: int, said: bool) -> None:
     with TrainingLog(tmp_path, main=True, quiet=True) as log:
-        log.stage(dataclasses.replace(CONFIG, short_side=side), 0, 1)
+        log.stage(dataclasses.replace(CONFIG, short_side=side), 0, 1, 1234)
     assert ("cut from 50 px on and enlarged" in (tmp_path / "train.log").read_text(encoding="utf-8")) == said
 
 
@@ -183,7 +183,7 @@ def test_only_the_main_process_writes(tmp_path: Path) -> None:
         log.photos(5, Rejected(["a.jpg"], 3))
         log.device("CPU", 2)
         log.begin(network(), CONFIG, "photos", 0, 2)
-        log.stage(CONFIG, 0, 2)
+        log.stage(CONFIG, 0, 2, 1234)
         steps(log, 1, 100, l1=0.5)
     assert not out.exists()
 
@@ -191,7 +191,7 @@ def test_only_the_main_process_writes(tmp_path: Path) -> None:
 def test_quiet_shows_nothing_and_writes_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for quiet in (False, True):
         with TrainingLog(tmp_path / str(quiet), main=True, quiet=quiet) as log:
-            log.stage(CONFIG, 0, 2)
+            log.stage(CONFIG, 0, 2, 1234)
             steps(log, 1, 50, l1=0.5)
         shown = capsys.readouterr()
         assert shown.out == ""

@@ -11,7 +11,7 @@ import torch
 from bwcolor_training import build, colours, degrade
 from bwcolor_training.checkpoint import load_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.data import PhotoSet
+from bwcolor_training.data import PhotoSet, one_source
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.losses import Truth, pixel_weight
 from bwcolor_training.state import (
@@ -38,7 +38,7 @@ def photo_set(*shades: tuple[int, int, int]) -> PhotoSet:
     pixels = np.concatenate([np.full((40, 60, 3), rgb, np.uint8).reshape(-1) for rgb in shades])
     index = np.array([(number * 40 * 60 * 3, 40, 60) for number in range(len(shades))])
     hashes = [hashlib.sha256(bytes([number])).hexdigest() for number in range(len(shades))]
-    return PhotoSet(pixels, index, hashes, [f"{number}.png" for number in range(len(shades))])
+    return one_source(pixels, index, hashes, [f"{number}.png" for number in range(len(shades))])
 
 
 def pixel(rgb: tuple[int, int, int]) -> Tensor:

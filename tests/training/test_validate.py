@@ -11,7 +11,7 @@ import torch
 from bwcolor_training import colours
 from bwcolor_training import validate as module
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.data import PhotoSet
+from bwcolor_training.data import PhotoSet, one_source
 from bwcolor_training.validate import SAMPLES, Validation, validate
 from torch import Tensor, nn
 
@@ -43,7 +43,7 @@ def photo_set(count: int = 3) -> PhotoSet:
     pixels = np.stack([np.full((40, 60, 3), COLOUR) - 8 * n for n in range(count)]).astype(np.uint8)
     index = np.array([(n * 40 * 60 * 3, 40, 60) for n in range(count)])
     hashes = [hashlib.sha256(bytes([n])).hexdigest() for n in range(count)]
-    return PhotoSet(pixels.reshape(-1), index, hashes, [f"{n}.png" for n in range(count)])
+    return one_source(pixels.reshape(-1), index, hashes, [f"{n}.png" for n in range(count)])
 
 
 def scores(network: nn.Module, numbers: Sequence[int], config: TrainConfig = CONFIG, rarity: Tensor | None = None,

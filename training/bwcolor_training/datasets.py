@@ -4,15 +4,16 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bwcolor.hidden import together
 from bwcolor_training import fetch
-from bwcolor_training.data import PhotoSet, Rejected, is_gray, load_photos, reduce_photo
+from bwcolor_training.data import PhotoSet, Rejected, is_gray, joined, load_photos, one_source, reduce_photo
 from bwcolor_training.errors import TrainingInputError
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it, of how much (0: nobody knows)
@@ -78,18 +79,44 @@ def default_cache() -> Path:
     return (xdg if xdg.is_absolute() else Path.home() / ".cache") / "bwcolor"  # others must be ignored, says XDG
 
 
-def load(source: str, short_side: int, cache: Path, fit: frozenset[str] | None = None, manifest: Path | None = None,
-         progress: Progress | None = None) -> tuple[PhotoSet, Rejected]:  # fmt: skip
-    """The photos of a folder, or of a data set, at a short side of `short_side` px or less.
+def load(sources: Sequence[str], short_side: int, cache: Path, fit: frozenset[str] | None = None,
+         manifests: Sequence[Path] = (), progress: Progress | None = None) -> tuple[PhotoSet, Rejected]:  # fmt: skip
+    """The photos of folders, or of data sets, at a short side of `short_side` px or less.
 
-    source: a name in DATASETS, or the path of a folder; a folder that has such a name is written ./name. cache: holds
-    what was downloaded (in a folder for each data set) and decoded. fit: only photos whose row in `manifest` (by
-    default MANIFEST.csv in the folder, or up to two above it) has one of these values in its column fit_for_training.
-    Raises TrainingInputError.
+    sources: each a name in DATASETS, or the path of a folder; a folder that has such a name is written ./name. Names of
+    photos begin with their source's where there are several. cache: holds what was downloaded (in a folder for each
+    data set) and decoded. fit: only photos whose row in one of `manifests` (by default MANIFEST.csv in the folder, or
+    up to two above it) has one of these values in its column fit_for_training. Raises TrainingInputError.
     """
     tell = progress or (lambda *_: None)
-    if manifest is not None and fit is None:
+    if manifests and fit is None:
         raise TrainingInputError("--manifest says which photos are fit for training: add --fit yes, or leave it out.")
+    if len(sources) == 1:
+        return _load(sources[0], short_side, cache, fit, manifests, tell)
+    loaded = {
+        name: _load(source, short_side, cache, fit, manifests, tell)
+        for name, source in zip(told_apart(sources), sources, strict=True)
+    }
+    broken = [f"{name}/{photo}" for name, (_, rejected) in loaded.items() for photo in rejected.broken]
+    gray, unfit = (sum(getattr(r, what) for _, r in loaded.values()) for what in ("gray", "unfit"))
+    hidden = together(rejected.hidden for _, rejected in loaded.values())
+    return joined({name: photos for name, (photos, _) in loaded.items()}), Rejected(broken, gray, unfit, hidden)
+
+
+def told_apart(sources: Sequence[str]) -> list[str]:
+    """A name for each source: the last parts of its path, as few as tell it from the others."""
+    parts = [Path(source).expanduser().absolute().parts for source in sources]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(source for source in sources if sources.count(source) > 1)
+    raise TrainingInputError(f"{twice}: named twice. Name each folder of photos once.")
+
+
+def _load(source: str, short_side: int, cache: Path, fit: frozenset[str] | None, manifests: Sequence[Path],
+          tell: Progress) -> tuple[PhotoSet, Rejected]:  # fmt: skip
+    """The photos of one source; see `load`."""
     if source in DATASETS:
         if fit is not None:
             raise TrainingInputError(
@@ -105,7 +132,7 @@ def load(source: str, short_side: int, cache: Path, fit: frozenset[str] | None =
             what = "is a file, not a folder" if folder.is_file() else "no such folder"
             raise TrainingInputError(f"{source}: {what}; the data sets that can be named are {', '.join(DATASETS)}.")
     decoding = functools.partial(tell, f"decoding photos of {source}")
-    return load_photos(folder, short_side, cache / "decoded", fit, manifest, decoding)
+    return load_photos(folder, short_side, cache / "decoded", fit, manifests, decoding)
 
 
 def _by_hand(name: str, cache: Path) -> Path:
@@ -148,7 +175,7 @@ def _from_torchvision(name: str, short_side: int, cache: Path, tell: Progress) -
     _, height, width, _ = pixels.shape
     offsets = np.arange(len(kept)) * (height * width * 3)
     index = np.stack([offsets, np.full_like(offsets, height), np.full_like(offsets, width)], 1)
-    return PhotoSet(pixels.reshape(-1), index, hashes, names), Rejected([], gray)
+    return one_source(pixels.reshape(-1), index, hashes, names), Rejected([], gray)
 
 
 def _open_torchvision(name: str, folder: Path, tell: Progress) -> Any:

@@ -105,7 +105,8 @@ class ColorQueries(nn.Module):
         keys = self.project(self.norm(queries)) * x.shape[1] ** -0.5
         colors = torch.matmul(self.mix.to(keys.dtype), keys)  # the mix of the products is the product with the mix
         tokens = x.flatten(2).transpose(1, 2)
-        return torch.matmul(tokens, colors.transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[-2:])
+        out = torch.matmul(tokens, colors.transpose(1, 2)).transpose(1, 2)
+        return out.reshape(out.shape[:2] + x.shape[-2:])
 
 
 class QueryLayer(nn.Module):
@@ -134,6 +135,6 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, heads: int = HEADS) ->
 
     Written out, since the gradient of torch's own is several times as slow on a CPU for so few queries.
     """
-    queries, keys, values = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (queries, keys, values))
+    queries, keys, values = (t.reshape(*t.shape[:2], heads, -1).transpose(1, 2) for t in (queries, keys, values))
     scores = torch.matmul(queries * queries.shape[-1] ** -0.5, keys.transpose(2, 3))
     return torch.matmul(torch.softmax(scores, -1).to(values.dtype), values).transpose(1, 2).flatten(2)

@@ -77,7 +77,8 @@ class Degradation:
     deviation, share of the side. grain: largest standard deviation in mid-gray, 8-bit levels. fade: most by
     which black rises and white sinks, of 0..1; half of the photos get a quarter of it or less. paper_share, dust_share,
     frame_share, jpeg_share: shares of photos on stained paper, with dust and scratches, with
-    neutral borders, and compressed.
+    neutral borders, and compressed. full_tones: share of photos that are stretched to full tones before they get
+    a border.
     """
 
     film_share: float = 0.4
@@ -89,7 +90,7 @@ class Degradation:
     dust_share: float = 0.15
     frame_share: float = 0.15
     jpeg_share: float = 0.25
-    full_tones: int = 0
+    full_tones: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,10 +111,17 @@ def degrade(rgb: Tensor, strengths: Degradation, generator: torch.Generator) -> 
     gray = fade(gray, strengths.fade, generator)
     gray = paper(gray, strengths.paper_share, generator)
     gray = dust(gray, strengths.dust_share, generator)
-    if strengths.full_tones:
-        gray = full_tones(gray)
+    gray = scanned(gray, strengths.full_tones, generator)
     photos = frame(Degraded(gray, to_luma(rgb), to_chroma(rgb)), strengths.frame_share, generator)
     return replace(photos, gray=jpeg(photos.gray, strengths.jpeg_share, generator))
+
+
+def scanned(gray: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A `share` of the photos with full tones, as bwcolor shows them to a network: N1HW in 0..1 -> the same."""
+    if share >= 1:
+        return full_tones(gray)
+    chosen = _some(gray, share, generator)
+    return gray.index_copy(0, chosen, full_tones(gray[chosen])) if len(chosen) else gray
 
 
 def full_tones(gray: Tensor) -> Tensor:

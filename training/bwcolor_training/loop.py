@@ -41,14 +41,20 @@ DECODING_TIMEOUT = datetime.timedelta(hours=12)  # how long other processes wait
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the photos come from. photos: a folder, a name in datasets.DATASETS, or empty for the recipe's own data
-    set. cache: folder for downloads and decoded photos. fit, manifest: train only on photos whose row in the manifest
-    has one of these values in its column fit_for_training."""
+    """Where the photos come from. photos: folders or names in datasets.DATASETS; none for the recipe's own data set.
+    cache: folder for downloads and decoded photos. fit, manifests: train only on photos whose row in one of the
+    manifests has one of these values in its column fit_for_training. held_out: folders whose photos must not be among
+    those to train on."""
 
-    photos: str
+    photos: tuple[str, ...]
     cache: Path
     fit: frozenset[str] | None = None
-    manifest: Path | None = None
+    manifests: tuple[Path, ...] = ()
+    held_out: tuple[Path, ...] = ()
+
+    def names(self, config: TrainConfig) -> tuple[str, ...]:
+        """What was named, or what the recipe names."""
+        return self.photos or ((config.dataset,) if config.dataset else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +137,10 @@ def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSe
         while (progress := _shared_progress(run, processes)) < 1:
             if stage(config, progress) != present:
                 present = stage(config, progress)
-                log.stage(config, present, processes.world)
+                numbers = data.large_enough(photos, train_numbers, config.sizes[present], config.max_enlargement)
+                log.stage(config, present, processes.world, len(numbers))
                 prefetcher.start(data.batches(
-                    photos, train_numbers, config.sizes[present], config.batches[present], config.min_scale,
+                    photos, numbers, config.sizes[present], config.batches[present], config.min_scale,
                     config.seed * 1000 + processes.rank, run.step, weights,
                 ))  # fmt: skip
             if (progress < config.freeze_encoder) != frozen:
@@ -229,18 +236,24 @@ def _game_name(config: TrainConfig) -> str:
 
 
 def _name(source: Source, config: TrainConfig) -> str:
-    photos = source.photos or config.dataset
-    return photos if photos in datasets.DATASETS else f"the folder {Path(photos).absolute().name!r}"
+    names = source.names(config)
+    told = [photos if photos in datasets.DATASETS else repr(Path(photos).absolute().name) for photos in names]
+    if len(names) == 1:
+        return told[0] if names[0] in datasets.DATASETS else f"the folder {told[0]}"
+    return ", ".join(told)
 
 
 def _gather(source: Source, config: TrainConfig, device: str, log: TrainingLog) -> tuple[data.PhotoSet, Processes]:
     """The photos and the processes that share the work. The first process decodes before the others join."""
-    if not (source.photos or config.dataset):
+    if not source.names(config):
         raise TrainingInputError(f"Recipe {config.recipe} has no data set of its own: name a folder of colour photos.")
 
     def load() -> tuple[data.PhotoSet, data.Rejected]:
-        photos = source.photos or config.dataset
-        return datasets.load(photos, config.short_side, source.cache, source.fit, source.manifest, log.preparing)
+        photos, rejected = datasets.load(
+            source.names(config), config.short_side, source.cache, source.fit, source.manifests, log.preparing
+        )
+        data.check_held_out(photos, source.held_out)
+        return photos, rejected
 
     used = _device(device)
     if used.type == "cuda":

@@ -4,7 +4,7 @@ import csv
 import functools
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bwcolor_training.errors import TrainingInputError
@@ -55,21 +55,22 @@ def allowed(manifest: Path, fit: frozenset[str]) -> frozenset[str]:
     return frozenset(paths)
 
 
-def cleared(files: list[Path], folder: Path, fit: frozenset[str], manifest: Path | None) -> list[Path]:
-    """Those of `files`, all below `folder`, that the manifest (or the one that belongs to the folder) clears."""
-    found = manifest or find_manifest(folder)
-    if found is None:
+def cleared(files: list[Path], folder: Path, fit: frozenset[str], manifests: Sequence[Path]) -> list[Path]:
+    """Those of `files`, all below `folder`, that one of the manifests (or the one that belongs to it) clears."""
+    if not manifests and (own := find_manifest(folder)) is not None:
+        manifests = [own]
+    if not manifests:
         raise TrainingInputError(
             f"{folder}: no {NAME} there or up to {LEVELS_UP} folders above, so nothing says which photos are fit"
             " for training; name one with --manifest, or leave --fit out."
         )
-    paths = allowed(found, fit)
+    paths = frozenset[str]().union(*(allowed(manifest, fit) for manifest in manifests))
     real = functools.cache(os.path.realpath)
     chosen = [path for path in files if absolute(path, real) in paths]
     if not chosen:
         raise TrainingInputError(
-            f"{found}: none of its {len(paths)} rows with {FIT} = {' or '.join(sorted(fit))} is one of the"
-            f" {len(files)} photos in {folder}; paths in it start at {found.parent}."
+            f"{', '.join(map(str, manifests))}: none of its {len(paths)} rows with {FIT} = {' or '.join(sorted(fit))}"
+            f" is one of the {len(files)} photos in {folder}; paths in it start at {manifests[0].parent}."
         )
     return chosen
 

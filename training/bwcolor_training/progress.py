@@ -126,10 +126,11 @@ class TrainingLog:
 
             self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
 
-    def stage(self, config: TrainConfig, number: int, processes: int) -> None:
+    def stage(self, config: TrainConfig, number: int, processes: int, photos: int) -> None:
+        """Says what a stage trains on; photos: how many are large enough for it."""
         size, smallest = config.sizes[number], round(config.short_side * config.min_scale)
         enlarged = f", cut from {smallest} px on and enlarged where smaller" if size > smallest else ""
-        self._line(f"crops of {size} px, {config.batches[number] * processes} a step{enlarged}")
+        self._line(f"crops of {size} px, {config.batches[number] * processes} a step, of {photos:,} photos{enlarged}")
 
     def step(self, step: int, progress: float, loss: float, losses: dict[str, float], rate: float, seen: int,
              seconds: float) -> None:  # fmt: skip

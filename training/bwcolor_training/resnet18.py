@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bwcolor_training.decoder import CHROMA_SCALE
 from bwcolor_training.errors import TrainingInputError
-from bwcolor_training.mobilenet_unet import CHROMA_SCALE, TORCHVISION
+from bwcolor_training.mobilenet_unet import TORCHVISION
 from bwcolor_training.pretrained import download, imagenet_weights
 from bwcolor_training.torchfile import read_torch_file
 from bwcolor_training.unet import double_conv

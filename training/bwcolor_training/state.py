@@ -102,7 +102,8 @@ def start(config: TrainConfig, init_from: Path | None) -> Start:
     if first is not None:
         config = dataclasses.replace(config, **{name: getattr(first.config, name) for name in NETWORK_SETTINGS})
     check_losses(config)
-    if first is None and config.encoder not in ("torchvision", "package", "none") and not Path(config.encoder).is_file():
+    published = ("torchvision", "package", "none")
+    if first is None and config.encoder not in published and not Path(config.encoder).is_file():
         raise TrainingInputError(f"{config.encoder}: no such encoder file. Check --set encoder=FILE.")
     with torch.device("meta"):  # takes neither time nor memory
         build_generator(config, pretrained=False)

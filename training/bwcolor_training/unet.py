@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bwcolor_training.decoder import CHROMA_SCALE
 from bwcolor_training.errors import TrainingInputError
-from bwcolor_training.mobilenet_unet import CHROMA_SCALE
 
 CIFAR_WIDTHS = (32, 64, 128, 256)  # for pictures of 32 px: the coarsest map is 4x4
 CLASSIC_WIDTHS = (64, 128, 256, 512, 1024)  # the paper's: 31,042,434 parameters with transposed convolutions

@@ -20,6 +20,7 @@ from torchvision.models import mobilenet_v2
 # Toy widths for each generator, and what its sizes must be multiples of then.
 WIDTHS = {
     "classic-unet": ((4, 8, 16), 4),
+    "lite-unet": ((16, 8, 8), 32),
     "mobilenet-unet": ((16, 16, 8, 8), 32),
     "pix2pix-unet": ((4, 8, 8, 8), 16),
     "resnet18-unet": ((16, 16, 8, 8, 8), 32),
@@ -28,7 +29,8 @@ WIDTHS = {
 
 
 def settings(small: TrainConfig, generator: str, **more: Any) -> TrainConfig:
-    return dataclasses.replace(small, generator=generator, widths=WIDTHS[generator][0], **more)
+    skips = small.skip_widths[:3] if generator == "lite-unet" else small.skip_widths
+    return dataclasses.replace(small, generator=generator, widths=WIDTHS[generator][0], skip_widths=skips, **more)
 
 
 @pytest.mark.parametrize("setting", ["generator", "convention"])

@@ -25,7 +25,8 @@ COMMON = [
     f"critic_width={GAME['critic_width']}", f"critic_levels={GAME['critic_levels']}",
 ]  # fmt: skip
 TOYS = {
-    "default": ["widths=[16, 16, 8, 8]", "skip_widths=[8, 8, 8, 8]"],
+    "default": ["widths=[16, 8, 8]", "skip_widths=[8, 8, 8]", "queries=4", "max_enlargement=0"],
+    "mobilenet": ["widths=[16, 16, 8, 8]", "skip_widths=[8, 8, 8, 8]"],
     "unet-cifar": ["widths=[8, 16, 32]"],
     "unet-31m": ["widths=[8, 16, 32]"],
     "resnet18-gan": ["widths=[16, 16, 8, 8, 8]", "steps=40"],  # it is the slowest, and done by then

@@ -99,7 +99,7 @@ class ColorQueries(nn.Module):
 
     def forward(self, maps: list[Tensor], x: Tensor) -> Tensor:
         """maps: NCHW, one for each layer; x: N,embedding,H,W -> N,outputs,H,W."""
-        queries = self.queries.expand(len(x), -1, -1)
+        queries = self.queries.expand(x.shape[0], -1, -1)
         for layer, source in zip(self.layers, maps, strict=True):
             queries = layer(queries, source)
         keys = self.project(self.norm(queries)) * x.shape[1] ** -0.5

@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from PIL import Image
 from torch import Tensor
 
+from bwcolor import levels
 from bwcolor.color import luma, rgb_to_chroma
 
 SWITCHES = [field.name for field in dataclasses.fields(Degradation)]
@@ -60,7 +61,7 @@ def test_all_switches_off_is_plain_luma_and_chroma() -> None:
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_does_something_and_the_generator_decides_what(switch: str) -> None:
-    rgb, strengths = photos(), one(switch, ALL.get(switch, 1.0))
+    rgb, strengths = 0.4 * photos(), one(switch, ALL.get(switch, 1.0))  # dark, so that there is something to stretch
     first, again, other = (degrade.degrade(rgb, strengths, seeded(seed)).gray for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -366,3 +367,13 @@ def test_degradation_runs_where_the_photos_are() -> None:
         grays.append(degrade.degrade(photos().cuda(), strengths, generator).gray)
     assert grays[0].is_cuda
     assert (grays[0] - grays[1]).abs().mean() < 1e-3
+
+
+@pytest.mark.parametrize("low", [0.0, 0.1, 0.4, 0.9])
+@pytest.mark.parametrize("span", [0.01, 0.1, 0.5, 1.0])
+def test_full_tones_are_those_of_the_runtime(low: float, span: float) -> None:
+    gray = (low + span * scenes(4)).clamp(0, 1)
+    for photo, stretched in zip(gray, degrade.full_tones(gray), strict=True):
+        luma = photo[0].numpy()
+        expected = levels.full_tones(luma, np.ones_like(luma)).tones(luma)
+        assert_allclose(stretched[0], expected, atol=2e-5)

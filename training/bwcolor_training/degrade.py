@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bwcolor.color import CB_SCALE, CR_SCALE, LUMA_WEIGHTS
+from bwcolor.levels import BLACK, NARROWEST, PERCENTILES, WHITE
 
 # What red, green and blue light add to the exposure: lowest and highest weight of each, before they
 # are scaled to a sum of 1. Ordinary plates answer to blue and violet, orthochromatic ones to green and
@@ -117,7 +118,7 @@ def degrade(rgb: Tensor, strengths: Degradation, generator: torch.Generator) -> 
 
 
 def scanned(gray: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A `share` of the photos with full tones, as bwcolor shows them to a network: N1HW in 0..1 -> the same."""
+    """A `share` of the photos with enough contrast, as bwcolor shows them to a network: N1HW in 0..1 -> the same."""
     if share >= 1:
         return full_tones(gray)
     chosen = _some(gray, share, generator)
@@ -125,13 +126,16 @@ def scanned(gray: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def full_tones(gray: Tensor) -> Tensor:
-    """Stretched to full tones as bwcolor stretches what it shows a network: N1HW in 0..1 -> the same."""
-    values = gray[..., ::2, ::2].flatten(1).sort(1).values
-    last = values.shape[1] - 1
-    low, high = values[:, round(0.005 * last)], values[:, round(0.995 * last)]
-    span = (high - low).clamp(min=0.2)
-    low = (low + high - span) / 2
-    return ((gray - low.view(-1, 1, 1, 1)) / span.view(-1, 1, 1, 1)).clamp(0, 1)
+    """Stretched as bwcolor stretches what it shows a network: N1HW in 0..1 -> the same. See bwcolor.levels.full_tones,
+    of which this is the form for a batch of photos without margins."""
+    shares = torch.tensor(PERCENTILES, device=gray.device) / 100
+    low, high = torch.quantile(gray.flatten(1), shares, dim=1).view(2, -1, 1, 1, 1).unbind()
+    black, white = low.clamp(max=BLACK), high.clamp(min=WHITE)
+    full, span = white - black, high - low
+    contrast = full / span.clamp(min=NARROWEST)
+    left = full - contrast * span
+    base = black + left * (low - black) / (full - span).clamp(min=1e-6) - contrast * low
+    return torch.where(contrast == 1, gray, contrast * gray + base).clamp(0, 1)
 
 
 def to_luma(rgb: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ GRAY_PROFILE = SRGB_PROFILE[:16] + b"GRAY" + SRGB_PROFILE[20:]
 
 
 def scene(height: int, width: int, seed: int = 0) -> Gray8:
-    """Like a photo: soft shapes at several scales, an edge and grain; most of 0..255 occurs."""
+    """Like a photo: soft shapes at several scales, an edge and grain; most of 0..255 occurs, so that networks see it as
+    it is."""
     rng = np.random.default_rng(seed)
     picture = np.zeros((height, width), np.float32)
     for cells, amplitude in ((3, 60), (9, 30), (27, 15)):
@@ -38,6 +39,9 @@ def scene(height: int, width: int, seed: int = 0) -> Gray8:
         picture += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     picture[:, width // 2 :] += 40
     picture += rng.normal(128, 3, picture.shape)
+    low, high = np.percentile(picture, (0.5, 99.5))
+    if low > 30 or high < 200:
+        picture = 20 + (picture - low) * (210 / max(high - low, 1))
     return picture.clip(0, 255).round().astype(np.uint8)
 
 

@@ -1,6 +1,7 @@
 """Pixels of each format but TIFF: bytes in memory -> luma, alpha and a small picture of the colours."""
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,13 +23,16 @@ from bwcolor.formats.jpeg import (
     COM,
     FRAMES,
     MOST_SCANS,
+    RST0,
+    RST7,
     SOI,
     SOS,
     Segment,
     is_complete,
     segments,
 )
-from bwcolor.formats.jpegrepair import NO_END, lacks_end, mended
+from bwcolor.formats.jpeggaps import has_gap
+from bwcolor.formats.jpegrepair import ARITHMETIC, NO_END, lacks_end, mended
 from bwcolor.formats.known import Format, Header
 from bwcolor.formats.pnm import pnm_pixels
 
@@ -36,9 +40,15 @@ Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
 SEEN_SIDE = 512  # px, longest side at which a photo's colours are looked at
 MORE = bytes.fromhex("5aa53cc3") * 64  # entropy-coded data, put behind a scan
+LESS = 16  # bytes at a scan's end that can't all belong to nothing, or to blocks outside the picture
+RESTART = re.compile(rb"\xff+[%c-%c]" % (RST0, RST7))
+BLOCK_ROWS = 8  # rows of a block (ITU-T T.81, A.3.1)
 # What libjpeg says of padding between segments and of odd metadata; pixels are whole.
+EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x")
 HARMLESS = ("extraneous bytes before marker", "JFIF revision", "bad ICC marker", "Adobe color transform")
-SPACES = {"GRAY": "GRAYSCALE", "CMYK": "CMYK"}  # as two libraries call them
+LOOKAHEAD = 8  # bytes behind the picture that libjpeg reads, and so does not count as extraneous
+FEW = 4  # extraneous bytes at the end of the last scan, as some cameras write, whatever they are
+SPACES = {"GRAY": "GRAYSCALE", "CMYK": "CMYK", "RGB": "RGB"}  # as two libraries call them
 CUT_OFF = png.CUT_OFF
 METADATA = frozenset({*range(APP0, APP14), APP15, COM})
 TRANSFORMS = frozenset({0, 1, 2})  # of APP14: what the components are
@@ -109,7 +119,7 @@ def _decode_mended(source: bytes, header: Header, exact: bool) -> Decoded:
     """Decode a JPEG that has its end and its height. exact: whether its scans must end just where the picture does."""
     parts = whole_parts(source)
     if header.deep:  # 12 bit, or lossless of up to 16
-        return from_pixels(full_range(_proven(parts), header.bits))
+        return from_pixels(full_range(proven(parts), header.bits))
     components = next((part.head[9] for part in parts if part.marker in FRAMES), 1)
     stored_rgb = any(part.marker == APP14 and part.head[15:16] == b"\0" for part in parts)
     if components in (1, 3) and not stored_rgb:
@@ -123,16 +133,56 @@ def _decode_mended(source: bytes, header: Header, exact: bool) -> Decoded:
     return _decode_pillow(_joined(parts), header)
 
 
-def _proven(parts: Sequence[Segment], **settings: Any) -> Pixels:
-    """Decode a JPEG with a decoder that does not tell what is missing; but then, more data would change the picture."""
+def proven(parts: Sequence[Segment], **settings: Any) -> Pixels:
+    """Decode a JPEG with a decoder that does not tell what is missing or damaged.
+
+    But then more data would change the picture, or other data, at the end of the last scan, would not.
+    """
     pixels = np.asarray(imagecodecs.jpeg8_decode(_joined(parts), **settings))
-    longer = [
-        part._replace(data=memoryview(bytes(part.data).rstrip(b"\xff") + MORE)) if part.marker == SOS else part
-        for part in parts
-    ]
-    if not np.array_equal(pixels, imagecodecs.jpeg8_decode(_joined(longer), **settings)):
+    longer = np.asarray(imagecodecs.jpeg8_decode(_joined(_longer(parts)), **settings))
+    sure = _last_row(parts) if _is_arithmetic(parts) else len(pixels)
+    if not np.array_equal(pixels[:sure], longer[:sure]):
+        raise PhotoError(CUT_OFF)
+    del longer
+    if np.array_equal(pixels, imagecodecs.jpeg8_decode(_joined(_shorter(parts)), **settings)):
         raise PhotoError(CUT_OFF)
     return pixels
+
+
+def _is_arithmetic(parts: Sequence[Segment]) -> bool:
+    return any(part.marker in ARITHMETIC for part in parts)
+
+
+def _last_row(parts: Sequence[Segment]) -> int:
+    """Pixels above the last row of blocks, which depend on the end of arithmetic-coded data that is whole, too: zeros
+    are left out there (ITU-T T.81, D.1.8). Smoothing of chroma reaches a row further up."""
+    head = next(part.head for part in parts if part.marker in FRAMES)
+    height, rows = int.from_bytes(head[5:7], "big"), BLOCK_ROWS * max(factors & 15 for factors in head[11::3])
+    return max(0, (height - 1) // rows * rows - 1)
+
+
+def _longer(parts: Sequence[Segment]) -> list[Segment]:
+    """A JPEG with MORE behind each scan and each restart interval; of arithmetic coding behind the last scan only:
+    others are whole where that one is there, and may be all zeros, which are left out."""
+    if _is_arithmetic(parts):
+        return _with_last_scan(parts, lambda data: data + MORE)
+    return [
+        part._replace(data=memoryview(RESTART.sub(lambda mark: MORE + mark[0], part.data).rstrip(b"\xff") + MORE))
+        if part.marker == SOS
+        else part
+        for part in parts
+    ]
+
+
+def _shorter(parts: Sequence[Segment]) -> list[Segment]:
+    """A JPEG with MORE in place of the last bytes of its last scan."""
+    return _with_last_scan(parts, lambda data: data[:-LESS].rstrip(b"\xff") + MORE)
+
+
+def _with_last_scan(parts: Sequence[Segment], change: Callable[[bytes], bytes]) -> list[Segment]:
+    last = max(number for number, part in enumerate(parts) if part.marker == SOS)
+    changed = parts[last]._replace(data=memoryview(change(bytes(parts[last].data))))
+    return [*parts[:last], changed, *parts[last + 1 :]]
 
 
 def _colors(parts: Sequence[Segment]) -> NDArray[np.uint8]:
@@ -161,7 +211,7 @@ def whole_parts(source: bytes) -> list[Segment]:
     scans = sum(part.marker == SOS for part in parts)
     if scans > MOST_SCANS:
         raise PhotoError(f"has {scans:,} scans, more than the {MOST_SCANS} that a JPEG may have here; save it anew")
-    if not is_complete(parts):
+    if not is_complete(parts) or has_gap(parts):
         raise PhotoError(CUT_OFF)
     return parts
 
@@ -173,19 +223,39 @@ def strictly_decoded(
     does not know. parts: all of the file, used where padding or metadata between them stand in the way. exact: whether
     scans must end just where the picture does, as those of a file must whose end nobody marked."""
     bare = _bare(parts)
-    if not _has_usual_sampling(bare):
-        _proven(parts)  # in all colors
+    if _is_arithmetic(parts) or not _has_usual_sampling(bare):
+        proven(parts)  # in all colors
         pixels = np.asarray(imagecodecs.jpeg8_decode(bare, outcolorspace=SPACES[space]), np.uint8)
         return pixels[..., None] if pixels.ndim == 2 else pixels
-    for content, strict in [(source, True), (bare, True), *([] if exact else [(bare, False)])]:
+    said = ""
+    for content in (source, bare):
         try:
-            return _simplejpeg(content, space, strict=strict)
+            return _simplejpeg(content, space, strict=True)
         except ValueError as error:
-            if "rithmetic" in str(error) or "nsupported" in str(error):
+            said = str(error).rstrip(".")
+            if "nsupported" in said:
+                proven(parts)
                 return None
-            if not any(words in str(error) for words in HARMLESS):
-                raise PhotoError(CUT_OFF if exact else f"damaged: {str(error).rstrip('.')}") from error
-    raise PhotoError(CUT_OFF)  # more data than the picture takes, of a file that lacks its end
+            if not any(words in said for words in HARMLESS):
+                raise PhotoError(CUT_OFF if exact else f"damaged: {said}") from error
+    found = EXTRANEOUS.search(said)
+    trimmed = _without_padding(parts, int(found[1])) if found and not exact else None
+    if trimmed is None:  # of a file that lacks its end, more data than the picture takes
+        raise PhotoError(CUT_OFF)
+    try:
+        return _simplejpeg(_bare(trimmed), space, strict=True)
+    except ValueError as error:
+        raise PhotoError(f"damaged: {str(error).rstrip('.')}") from error
+
+
+def _without_padding(parts: Sequence[Segment], count: int) -> list[Segment] | None:
+    """A JPEG without so many bytes at the end of its last scan; None where they are no padding, but what a damaged scan
+    leaves. Of zeros that a lost part was filled up with, the decoder takes some for the picture."""
+    data = bytes(next(part.data for part in reversed(parts) if part.marker == SOS))
+    zeros = len(data) - len(data.rstrip(b"\0"))
+    if count > len(data) or (count > FEW and not count <= zeros <= count + LOOKAHEAD):
+        return None
+    return _with_last_scan(parts, lambda data: data[:-count])
 
 
 def _joined(parts: Sequence[Segment]) -> bytes:

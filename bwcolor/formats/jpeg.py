@@ -221,7 +221,7 @@ def luma_parts(source: bytes) -> tuple[bytes | memoryview, ...] | None:
     restarts = b"\0\0"
     for marker, head, data in parts:
         if marker == DHT:
-            coding |= _huffman_tables(head)
+            coding |= huffman_tables(head)
         elif marker == DRI:
             restarts = head[4:6]
         elif marker == SOS and head[5] == first:
@@ -247,7 +247,7 @@ def luma_coding(source: bytes) -> tuple[list[int] | None, bool]:
         return None, progressive
 
 
-def _huffman_tables(segment: bytes) -> dict[int, bytes]:
+def huffman_tables(segment: bytes) -> dict[int, bytes]:
     """Class and number of each table of a DHT segment, and the table (ITU-T T.81, B.2.4.2)."""
     position, tables = 4, {}
     while position + 17 <= len(segment):

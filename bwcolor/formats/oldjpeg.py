@@ -79,7 +79,7 @@ def old_jpeg_pixels(piece: bytes, rows: int, width: int, gray: bool) -> NDArray[
     frame = next(part.head for part in parts if part.marker in FRAMES)
     check_frame(frame, (rows, width), (rows, width))
     pixels = strictly_decoded(piece, parts, "GRAY" if gray else "RGB")
-    if pixels is None:  # arithmetic or lossless
+    if pixels is None:  # lossless
         pixels = np.asarray(imagecodecs.jpeg8_decode(piece))
         if pixels.dtype != np.uint8:
             raise PhotoError("stores an old kind of JPEG with more than 8 bits; save it uncompressed or LZW")

@@ -9,7 +9,7 @@ from tifffile import COMPRESSION
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats import jp2
-from bwcolor.formats.decoders import strictly_decoded, whole_parts
+from bwcolor.formats.decoders import proven, strictly_decoded, whole_parts
 from bwcolor.formats.jpeg import EOI, FRAMES, SOF0, SOF1, SOF2, SOI
 from bwcolor.formats.tifftags import SIZES
 
@@ -67,6 +67,8 @@ def check_jpeg(data: bytes, tables: bytes | None, needed: tuple[int, int], room:
     check_frame(head, needed, room)
     if kind in (SOF0, SOF1, SOF2) and head[4] == 8 and head[9] in (1, 3, 4):
         strictly_decoded(data, parts, "CMYK" if head[9] == 4 else "GRAY")
+    else:
+        proven(parts)
 
 
 def check_frame(head: bytes, needed: tuple[int, int], room: tuple[int, int]) -> None:

@@ -302,7 +302,7 @@ def test_names_of_outputs_get_the_ending_that_they_lack(tmp_path: Path, tiny_mod
         "letter.txt": JPEG,
         "space.jpg ": JPEG,
         "sane": PICTURES["pgm"][0],
-        "deep.pnm": b"P5 9 9 65535 " + bytes(162),
+        "deep.pnm": b"P5 9 9 65535 " + bytes(range(162)),
         "film.jif": JPEG,
         "paint.dib": PICTURES["bmp"][0],
         "old.jpf": PICTURES["jp2"][0],

@@ -25,7 +25,7 @@ from bwcolor.output import Coding, Page, encode, rounded_to_eight_bits, small_pi
 from bwcolor.pagerole import Role
 from bwcolor.photo import Photo, Scan, open_scan
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, DoneAs, LeftAlone, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, COLOUR, COPIED, EXISTS, OURS, DoneAs, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Making, fingerprint, making
 from bwcolor.session import Model
 
@@ -93,13 +93,13 @@ def _colorized(job: Job, model: Model, options: ColorizeOptions, budget: PixelBu
         with budget.hold(scan.header.pixels):
             watch.beat()
             source, described = input_of(scan), read_metadata(scan)
-            ours: LeftAlone | None = "made by bwcolor" if label_in(described) is not None else None
-            if ours and options.color_input == "skip":  # which is known without decoding
-                return _left_alone(job, scan, source, ours, options, watch)
+            label = label_in(described)  # of photos that bwcolor has made
+            if label and options.color_input == "skip":  # which is known without decoding
+                return _left_alone(job, scan, source, label, options, watch)
             first = scan.photo()
-            ours = ours if options.color_input == "copy" else None
-            if ours or _nothing_to_color(scan, first, options, watch):
-                return _left_alone(job, scan, source, ours or "in color", options, watch)
+            label = label if options.color_input == "copy" else None
+            if label or _nothing_to_color(scan, first, options, watch):
+                return _left_alone(job, scan, source, label, options, watch)
             form = job.format or output_format(scan.header, options.format, options.eight_bit)
             made = _Made()
             pages = _pages(scan, first, described, source, model, options, watch, made)
@@ -156,12 +156,17 @@ def _existing(job: Job, scan: Scan, model: Model, options: ColorizeOptions) -> O
     found = _label_of(job.target, options)
     if found is None or found.source_sha256 != source.sha256:
         return Outcome(job, "skipped", EXISTS, unexpected=True, input=source)
-    settings = options.as_json() if found.settings == options.in_words() else OTHER_SETTINGS
-    made_by = Making(found.model_sha256, found.model, settings)
+    made_by = _made_as(found, options)
     stale = made_by.differs_from(making(model, options))
     reason = ADOPTED_STALE.format(stale) if stale else ADOPTED
     output = fingerprint(job.target, read=True)
     return Outcome(job, "skipped", reason, path=job.target, input=source, output=output, made_by=made_by, adopted=True)
+
+
+def _made_as(label: Label, options: ColorizeOptions) -> Making:
+    """Reads from a label how its output was made; of settings it only tells whether they are those of `options`."""
+    settings = options.as_json() if label.settings == options.in_words() else OTHER_SETTINGS
+    return Making(label.model_sha256, label.model, settings)
 
 
 def _label_of(output: Path, options: ColorizeOptions) -> Label | None:
@@ -191,12 +196,15 @@ def _stays(photo: Photo, options: ColorizeOptions) -> bool:
 
 
 def _left_alone(
-    job: Job, scan: Scan, source: Fingerprint, why: LeftAlone, options: ColorizeOptions, watch: Watch
+    job: Job, scan: Scan, source: Fingerprint, label: Label | None, options: ColorizeOptions, watch: Watch
 ) -> Outcome:
-    """What becomes of a photo that is in colour already, under color_input skip and copy."""
+    """What becomes of a photo that is in colour already, under color_input skip and copy. label: bwcolor's, if any."""
     may_replace = options.overwrite or job.replace == job.copy
     if options.color_input == "skip":
-        return Outcome(job, "skipped", COLOUR if why == "in color" else OURS, input=source, left_alone=why)
+        if label is None:
+            return Outcome(job, "skipped", COLOUR, input=source, left_alone="in color")
+        by = _made_as(label, options)
+        return Outcome(job, "skipped", OURS, input=source, made_by=by, left_alone="made by bwcolor")
     target = job.copy
     if target.exists() and target.samefile(job.source):
         raise PhotoError(f"in colour already; a copy as {target.name} would replace the photo itself")

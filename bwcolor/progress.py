@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from bwcolor.printable import printable
-from bwcolor.report import DoneAs, Outcome, Report
+from bwcolor.report import DoneAs, LeftAlone, Outcome, Report
 from bwcolor.walk import LeftOut
 
 PLAIN_INTERVAL = 30.0  # seconds between two lines where there is no terminal
@@ -151,8 +152,8 @@ class RunView:
     def summarize(self, out: Path) -> None:
         """The last lines before those of failures: how many photos ended how, what was left out, how long it took."""
         states = self.report.states
-        if self.report.only_ours:
-            self.say(f"{self._root}: {_made_by_us(states.total())}")
+        if self.report.only_outputs:
+            self.say(f"{self._root}: {_all_left_alone(self.report.left_alone)}")
             return
         seconds = time.monotonic() - self._started
         shown = self.report.done_as
@@ -173,22 +174,38 @@ class RunView:
 
     def _tell_left_alone(self) -> None:
         """How many photos kept their own colors, and where to see which, unless they were shown."""
-        count = self.report.left_alone.total()
-        if not count:
+        if not self.report.left_alone:
             return
-        left = (
-            "1 photo is in color already and was" if count == 1 else f"{count:,} photos are in color already and were"
-        )
         which = "-v shows which" + (f", and so does {self._report_file}" if self._report_file else "")
         shown = "" if self._level > 0 else f"{which}. "
-        self.say(f"{left} left alone. {shown}{OTHER_WAYS}")
+        self.say(f"{_left_alone(self.report.left_alone)}. {shown}{OTHER_WAYS}")
 
 
-def _made_by_us(count: int) -> str:
-    which = "this photo was" if count == 1 else f"all {count:,} photos were"
+def _photos(count: int, *, one: str, more: str) -> str:
+    """Says how many photos were something. one, more: the verb for one and for several."""
+    return f"1 photo {one}" if count == 1 else f"{count:,} photos {more}"
+
+
+def _left_alone(counts: Counter[LeftAlone]) -> str:
+    """Says how many photos kept the colors that they have."""
+    colored, ours = counts["in color"], counts["made by bwcolor"]
+    made = _photos(ours, one="was", more="were") + " made by bwcolor"
+    if not colored:
+        return f"{made} and {'was' if ours == 1 else 'were'} left alone"
+    there = _photos(colored, one="is", more="are") + " in color already"
+    if not ours:
+        return f"{there} and {'was' if colored == 1 else 'were'} left alone"
+    return f"{there}, and {made}; all {counts.total():,} were left alone"
+
+
+def _all_left_alone(counts: Counter[LeftAlone]) -> str:
+    """Says that the photos are outputs, with copies among them or not, so that there was nothing to do."""
+    count, ours = counts.total(), counts["made by bwcolor"]
+    which = "this photo was made by bwcolor" if count == 1 else f"all {count:,} photos were made by bwcolor"
+    if ours < count:
+        which = f"all {count:,} photos are in color already, {ours:,} of them made by bwcolor"
     return (
-        f"{which} made by bwcolor, so nothing was done. Name the original photos, or add --color-input recolor to"
-        " colorize these again."
+        f"{which}, so nothing was done. Name the original photos, or add --color-input recolor to colorize these again."
     )
 
 

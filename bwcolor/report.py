@@ -72,6 +72,6 @@ class Report:
             self.left_alone[outcome.left_alone] += 1
 
     @property
-    def only_ours(self) -> bool:
-        """Whether there were photos, and bwcolor had made each of them."""
-        return 0 < self.states.total() == self.left_alone["made by bwcolor"]
+    def only_outputs(self) -> bool:
+        """Whether the photos are a folder of outputs: bwcolor made them, or some of them and copied the others."""
+        return self.left_alone["made by bwcolor"] > 0 and self.left_alone.total() == self.states.total()

@@ -6,7 +6,7 @@ from pathlib import Path
 from bwcolor.commit import is_placeholder
 from bwcolor.options import ColorInput
 from bwcolor.plan import Job
-from bwcolor.report import ADOPTED, ADOPTED_STALE, Outcome
+from bwcolor.report import ADOPTED, ADOPTED_STALE, LeftAlone, Outcome
 from bwcolor.runs.ledger import NO_FILE, Fingerprint, Ledger, Making, Record, fingerprint
 
 DONE = "done already"
@@ -17,6 +17,7 @@ OTHER_PHOTO = (
 TAKEN_OVER = "its output is known only by its label and may have been modified since; --overwrite replaces it"
 STALE = "made with {}; --redo stale makes them again"
 COPIED_BEFORE = "copied unchanged in an earlier run; --redo stale colorizes them"
+UNMADE = Making("", "", "")  # of photos that no model has colored
 FAILED_BEFORE = "{} (also in an earlier run; --retry-failed tries again)"
 
 
@@ -93,7 +94,8 @@ def _of_done(job: Job, record: Record, making: Making, policy: Policy) -> Job | 
 def _of_skipped(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
     if policy.color_input != "skip":
         return job
-    return Outcome(job, "skipped", record.reason, input=record.input, left_alone="in color")
+    why: LeftAlone = "in color" if record.making == UNMADE else "made by bwcolor"
+    return Outcome(job, "skipped", record.reason, input=record.input, left_alone=why)
 
 
 def _of_failed(job: Job, record: Record, making: Making, policy: Policy) -> Job | Outcome:
@@ -138,7 +140,7 @@ def recorded(outcome: Outcome, ledger: Ledger, making: Making) -> Record | None:
     if source == NO_FILE:  # whoever looked at it died
         source = fingerprint(job.source)
     reason = ADOPTED if outcome.adopted else outcome.reason
-    made_by = outcome.made_by or (making if outcome.state == "failed" else Making("", "", ""))
+    made_by = outcome.made_by or (making if outcome.state == "failed" else UNMADE)
     return Record(
         job.target, path, job.name, root_of(job), source, output, made_by,
         "done" if outcome.adopted else outcome.state, reason, outcome.lasting, outcome.seconds,

@@ -251,7 +251,7 @@ def removed_if_useless(folder: Path | None, view: RunView) -> Iterator[None]:
     """
     made = [one for one in (folder, *folder.parents) if not one.exists()] if folder is not None else []
     yield
-    if folder in made and view.report.only_ours and not folder.is_symlink():
+    if folder in made and view.report.only_outputs and not folder.is_symlink():
         shutil.rmtree(folder / OWN_FOLDER, ignore_errors=True)
         with contextlib.suppress(OSError):  # such as one that holds a file of somebody else's by now
             (folder / REPORT).unlink(missing_ok=True)

@@ -305,6 +305,23 @@ def test_a_folder_of_our_own_outputs_is_left_as_it_is(
     assert outputs(out) == {"gray.jpg", "sub/sepia.png"}
 
 
+def test_copies_among_our_own_outputs_make_no_difference(mixed: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """And the ledger knows them again: a second run says what the first one said."""
+    out, there = tmp_path / "colored", tmp_path / "there"
+    assert command(mixed, "--out", out, "--model", tiny_model, "--color-input", "copy").exit_code == 0
+    there.mkdir()
+    told = f"{out}: all 4 photos are in color already, 2 of them made by bwcolor, so nothing was done."
+    for options in ([], ["--out", there], ["--out", there]):
+        result = command(out, "--model", tiny_model, *options)
+        assert result.exit_code == 0, result.stderr
+        assert told in result.stderr
+    assert not (tmp_path / "colored_colored").exists()
+    (out / "new.jpg").write_bytes(saved(Image.fromarray(scene(40, 56)), "JPEG"))
+    result = command(out, "--out", there, "--model", tiny_model)
+    assert "1 colorized, 2 skipped (in color already), 2 skipped (made by bwcolor already) in" in result.stderr
+    assert "2 photos are in color already, and 2 photos were made by bwcolor; all 4 were left alone." in result.stderr
+
+
 def test_a_folder_that_was_there_before_stays(mixed: Path, tiny_model: Path, tmp_path: Path) -> None:
     """And so does one with anything but our own outputs in it."""
     command(mixed, "--out", tmp_path / "colored", "--model", tiny_model)

@@ -120,17 +120,21 @@ def networks(model: Model) -> tuple[Network, ...]:
 
 def summary(model: Model) -> tuple[str, ...]:
     """Says in a line for everybody what colorizes and where, and in another that a GPU is there and not used."""
-    said = " + ".join(_in_short(network) for network in networks(model))
     missed = next((one.missed for one in networks(model) if isinstance(one, OnnxModel) and one.missed), "")
-    return (f"Using model {said}.", *([f"note: the NVIDIA GPU is not used: {missed}"] if missed else []))
+    return (f"Using {_in_short(networks(model))}.", *([f"note: the NVIDIA GPU is not used: {missed}"] if missed else []))
 
 
-def _in_short(network: Network) -> str:
-    name = f"{network.spec.name} {network.spec.version}"
-    if not isinstance(network, OnnxModel):
-        return name
-    gpu = f"the {'GPUs' if ',' in network.device else 'GPU'} {network.device}"
-    return f"{name} on {'the CPU' if network.device == 'cpu' else gpu}"
+def _in_short(used: tuple[Network, ...]) -> str:
+    """Names models, and where they run: once where that is the same for all."""
+    names = [f"{one.spec.name} {one.spec.version}" for one in used]
+    places = [f" on {_where(one.device)}" if isinstance(one, OnnxModel) else "" for one in used]
+    if len(set(places)) > 1:
+        names, places = [name + place for name, place in zip(names, places, strict=True)], [""]
+    return f"{'model' if len(names) == 1 else 'models'} {' + '.join(names)}{places[0]}"
+
+
+def _where(device: str) -> str:
+    return "the CPU" if device == "cpu" else f"the {'GPUs' if ',' in device else 'GPU'} {device}"
 
 
 def on_gpu(model: Model) -> bool:

@@ -300,7 +300,7 @@ def test_an_average_of_two_models_shares_the_gpus(gpus: tuple[Gpu, Gpu], choose:
     average = load("+".join(map(str, files)), "cuda:0,1")
     assert isinstance(average, Average)
     assert [line.partition(", device ")[2] for line in average.lines] == ["cuda:0,1: as asked"] * 2
-    assert summary(average) == ("Using model tiny 1 on the GPUs cuda:0,1 + tiny 1 on the GPUs cuda:0,1.",)
+    assert summary(average) == ("Using models tiny 1 + tiny 1 on the GPUs cuda:0,1.",)
     assert on_gpu(average)
     first, second = average.networks
     assert isinstance(second, OnnxModel)

@@ -312,6 +312,16 @@ def test_a_model_of_no_use_is_called_so(tmp_path: Path, seen: int, loss: float |
     assert re.search(words, log.shortcoming) if words else log.shortcoming == ""
 
 
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize(("seconds", "minutes"), [(0, 60), (1_800, 60), (1_801, 120), (3_600, 120), (10_800, 240)])
+def test_the_advice_for_a_model_of_no_use_leaves_time_to_train(tmp_path: Path, seconds: float, minutes: int) -> None:
+    """--minutes is the time of the whole run, what it has had already included."""
+    with TrainingLog(tmp_path, main=True, quiet=True) as log:
+        log.begin(network(), CONFIG, "photos", 0, 2)
+        log.end(seconds, 40)
+    assert log.shortcoming.endswith(f"--resume --minutes {minutes}.")
+
+
 def test_what_is_downloaded_is_said_and_nothing_else(tmp_path: Path) -> None:
     with TrainingLog(tmp_path, main=True, quiet=True) as log:
         log.downloading("")

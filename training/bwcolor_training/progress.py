@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import time
 from collections import defaultdict
 from importlib.util import find_spec
@@ -177,7 +178,7 @@ class TrainingLog:
         """The run is over: writes report.html."""
         self._record_steps()
         self._bar.update(self._task, completed=1.0)
-        self.shortcoming = _shortcoming(seen, self._validated)
+        self.shortcoming = _shortcoming(seen, seconds, self._validated)
         self._facts |= {"training time": f"{seconds / 60:.1f} minutes", "crops seen": f"{seen:,}"}
         self._facts |= {"note": self.shortcoming} if self.shortcoming else {}
         if self._main:
@@ -245,9 +246,12 @@ class TrainingLog:
             raise _cannot_write(path, error) from error
 
 
-def _shortcoming(seen: int, validated: Validation | None) -> str:
-    """Says why a model that was trained on `seen` crops is of no use; empty where nothing shows that."""
-    further = "Keep training with --resume --minutes 60."
+def _shortcoming(seen: int, seconds: float, validated: Validation | None) -> str:
+    """Says why a model that was trained on `seen` crops in so many seconds is of no use; empty where nothing shows that.
+
+    The advice names whole hours, which leave half an hour at least: --minutes counts from the run's beginning.
+    """
+    further = f"Keep training with --resume --minutes {60 * math.ceil(seconds / 3600 + 0.5)}."
     if seen < FEW_CROPS:
         return (
             f"This training was too short to be of use: it saw {seen:,} crops, and {FEW_CROPS:,} are hardly enough."

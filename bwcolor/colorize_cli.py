@@ -229,6 +229,7 @@ def _print_plan(
     from bwcolor.names import marks_in_words
     from bwcolor.plan import Job
     from bwcolor.printable import printable
+    from bwcolor.progress import sidecars_in_words
     from bwcolor.runs.estimate import needs
     from bwcolor.runs.run import foreseen
     from bwcolor.runs.sidecars import Sidecars
@@ -247,14 +248,15 @@ def _print_plan(
     if left:
         typer.echo(f"{left:,} left for another run (--limit)")
     if plan.unwanted:
-        typer.echo(f"{plan.unwanted} not chosen (--include, --exclude)")
+        typer.echo(f"{plan.unwanted:,} not chosen (--include, --exclude)")
     if plan.hidden:
         typer.echo(printable(plan.hidden.in_words()))
     if plan.renamed:
         typer.echo(marks_in_words(plan.renamed))
     if options.sidecars == "copy" and (count := Sidecars(plan).count(wanted)):
-        typer.echo(f"{count:,} sidecars to copy (XMP, JSON)")
+        typer.echo(f"{sidecars_in_words(count)} to copy (XMP, JSON)")
     if wanted:
         records = plan.folder is not None and ledger is None
         typer.echo(f"to do: {needs(wanted, plan.out, options.jobs, options.detail, records).in_words()}")
-    typer.echo(f"{len(plan.jobs)} photos, {len(wanted)} to do; nothing was written (--dry-run)")
+    photos = "1 photo" if len(plan.jobs) == 1 else f"{len(plan.jobs):,} photos"
+    typer.echo(f"{photos}, {len(wanted):,} to do; nothing was written (--dry-run)")

@@ -18,6 +18,7 @@ SYSTEM_FOLDERS = frozenset({
     "thumbs", "thumbnails",  # of galleries and scan programs
 })  # fmt: skip
 TAKE_THEM = "--hidden takes them too"
+NAME_THEM = "to take one of them, name it"
 NAMED = 3  # folders that are named in a sentence
 
 

@@ -12,7 +12,7 @@ from bwcolor.disk import Disk, any_case, mode_of, same_name
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError, UsageError
 from bwcolor.formats.known import WRITABLE, Format, Header, check_size, output_format
 from bwcolor.formats.signatures import ending, has_photo_name
-from bwcolor.hidden import NOTHING, Hidden, together
+from bwcolor.hidden import NAME_THEM, NOTHING, Hidden, together
 from bwcolor.names import Naming, Wanted, told_apart
 from bwcolor.options import ColorizeOptions, OutputFormat
 from bwcolor.recognize import why_no_photo
@@ -181,7 +181,7 @@ def _nothing_found(plan: Plan) -> str:
     if plan.unwanted:
         words += f" {plan.unwanted} photos were not chosen (--include, --exclude)."
     if plan.hidden:
-        words += f" {plan.hidden.in_words()}."
+        words += f" {plan.hidden.without_advice()}; {NAME_THEM}."  # of all commands only some have --hidden
     if plan.left_out:
         words += f" Left out: {plan.left_out[0].path} {plan.left_out[0].reason}"
         words += f", and {len(plan.left_out) - 1} more." if len(plan.left_out) > 1 else ""

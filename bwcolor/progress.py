@@ -162,7 +162,7 @@ class RunView:
         parts += [f"{count} skipped ({reason})" for reason, count in self.report.skipped.items()]
         parts += [f"{states['failed']} failed"] if states["failed"] else []
         parts += [f"{self.left_out} left out"] if self.left_out else []
-        parts += [f"{self.report.sidecars:,} sidecars copied"] if self.report.sidecars else []
+        parts += [f"{sidecars_in_words(self.report.sidecars)} copied"] if self.report.sidecars else []
         parts += [f"{self.left_by_limit:,} left for another run (--limit)"] if self.left_by_limit else []
         self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")
         self._tell_left_alone()
@@ -207,6 +207,11 @@ def _all_left_alone(counts: Counter[LeftAlone]) -> str:
     return (
         f"{which}, so nothing was done. Name the original photos, or add --color-input recolor to colorize these again."
     )
+
+
+def sidecars_in_words(count: int) -> str:
+    """Counts sidecars: 1 sidecar, 2 sidecars."""
+    return "1 sidecar" if count == 1 else f"{count:,} sidecars"
 
 
 def _doubt_in_words(doubt: float | None) -> str:

@@ -121,7 +121,8 @@ def networks(model: Model) -> tuple[Network, ...]:
 def summary(model: Model) -> tuple[str, ...]:
     """Says in a line for everybody what colorizes and where, and in another that a GPU is there and not used."""
     missed = next((one.missed for one in networks(model) if isinstance(one, OnnxModel) and one.missed), "")
-    return (f"Using {_in_short(networks(model))}.", *([f"note: the NVIDIA GPU is not used: {missed}"] if missed else []))
+    used = f"Using {_in_short(networks(model))}."
+    return (used, f"note: the NVIDIA GPU is not used: {missed}") if missed else (used,)
 
 
 def _in_short(used: tuple[Network, ...]) -> str:

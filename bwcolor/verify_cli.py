@@ -120,7 +120,7 @@ def _name_missing(
     if missing:
         typer.echo(f"{missing} {_originals(missing)} no output")
     if in_colour and not quiet:
-        typer.echo(f"{in_colour} {_originals(in_colour)} no output and {'is' if in_colour == 1 else 'are'} in colour")
+        typer.echo(f"{in_colour} {_originals(in_colour)} no output and {'is' if in_colour == 1 else 'are'} in color")
     return missing
 
 

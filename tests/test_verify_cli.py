@@ -126,13 +126,13 @@ def test_originals_without_an_output_are_at_fault_unless_they_are_in_colour(phot
     assert f"FAIL {photos / 'mixed.tif'}: has no output\n" in result.stdout
     assert f"-    {photos / 'colour.png'}: has no output; it is already in color" in result.stdout
     assert "3 originals have no output\n" in result.stdout
-    assert "2 originals have no output and are in colour\n" in result.stdout
+    assert "2 originals have no output and are in color\n" in result.stdout
     for name in ("new.png", "Été/broken.jpg", "mixed.tif"):
         (photos / name).unlink()
     assert run("verify", out, photos).exit_code == 0
     assert run("verify", out, photos, "-q").stdout == "5 of 5 passed\n"
     (photos / "colours.tif").unlink()
-    assert "1 original has no output and is in colour\n" in run("verify", out, photos).stdout
+    assert "1 original has no output and is in color\n" in run("verify", out, photos).stdout
 
 
 def test_copies_of_colour_photos(photos: Path, tmp_path: Path, tiny_model: Path) -> None:

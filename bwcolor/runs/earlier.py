@@ -23,28 +23,34 @@ class OtherFormats:
         self._changed: list[Path] = []
         self._replaced = 0
 
-    def settle(self, outcome: Outcome, ledger: Ledger | None) -> None:
-        """Looks for earlier outputs of a photo that was just made, and removes them where that is wanted."""
+    def settle(self, outcome: Outcome, ledger: Ledger | None) -> list[Path]:
+        """Looks for earlier outputs of a photo that was just made, and removes them where that is wanted.
+
+        Returns those that it removed.
+        """
+        removed: list[Path] = []
         if ledger is None or outcome.state != "done":
-            return
+            return removed
         for record in _of_other_formats(outcome, ledger):
             path = ledger.out / record.path
             if not self._replace:
                 self._kept.append(record.path)
             elif fingerprint(path, read=True).sha256 == record.output.sha256 and _removed(path):
                 ledger.forget(record.target)
-                self._replaced += 1
+                removed.append(path)
             else:
                 self._changed.append(record.path)
+        self._replaced += len(removed)
+        return removed
 
     def in_words(self) -> Iterator[str]:
         """What to say of them at the end of a run."""
         if self._kept:
-            yield f"{_count(len(self._kept))} still there ({_names(self._kept)}); --overwrite replaces such files"
+            yield f"{_still_there(self._kept)}; --overwrite replaces such files"
         if self._replaced:
-            yield f"{_count(self._replaced)} replaced"
+            yield f"{_count(self._replaced)} {'was' if self._replaced == 1 else 'were'} replaced"
         if self._changed:
-            yield f"{_count(len(self._changed))} still there ({_names(self._changed)}), changed by somebody since"
+            yield f"{_still_there(self._changed)}, modified by somebody since"
 
 
 def _of_other_formats(outcome: Outcome, ledger: Ledger) -> list[Record]:
@@ -78,8 +84,9 @@ def _removed(path: Path) -> bool:
 
 
 def _count(number: int) -> str:
-    return "1 earlier output in another format is" if number == 1 else f"{number} earlier outputs in other formats are"
+    return "1 earlier output in another format" if number == 1 else f"{number:,} earlier outputs in other formats"
 
 
-def _names(paths: list[Path]) -> str:
-    return ", ".join(map(str, sorted(paths)[:NAMED])) + (", ..." if len(paths) > NAMED else "")
+def _still_there(paths: list[Path]) -> str:
+    names = ", ".join(map(str, sorted(paths)[:NAMED])) + (", ..." if len(paths) > NAMED else "")
+    return f"{_count(len(paths))} {'is' if len(paths) == 1 else 'are'} still there ({names})"

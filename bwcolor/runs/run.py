@@ -99,7 +99,9 @@ class Run:
             for ended, known in self._outcomes(plan):
                 outcome = sidecars.copied(ended) if sidecars else ended
                 self._view.show(outcome)
-                self._other_formats.settle(outcome, self.ledger)
+                replaced = self._other_formats.settle(outcome, self.ledger)
+                if sidecars:
+                    sidecars.remove_copies(outcome, replaced)
                 self._met.add(outcome.job.target)
                 self._write(photo_record(outcome, known))
                 for trouble in self._worker.troubles[said:]:
@@ -140,7 +142,7 @@ class Run:
         found = needs(wanted, plan.out, self._options.jobs, self._options.detail, records)
         self._view.say(f"to do: {found.in_words()}")
         if plan.unwanted:
-            self._view.say(f"{plan.unwanted} photos not chosen (--include, --exclude)")
+            self._view.say(f"{plan.unwanted:,} not chosen (--include, --exclude)")
         if plan.renamed:
             self._view.say(marks_in_words(plan.renamed))
         if found.disk > found.free:

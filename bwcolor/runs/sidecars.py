@@ -1,6 +1,7 @@
 """XMP and JSON sidecars: small files beside a photo that describe it, copied beside its output under its name."""
 
 import bisect
+import contextlib
 import functools
 import os
 import re
@@ -145,6 +146,19 @@ class Sidecars:
                 new += result
         return replace(outcome, sidecars=tuple(there), new_sidecars=new, notes=(*outcome.notes, *dict.fromkeys(notes)))
 
+    def remove_copies(self, outcome: Outcome, replaced: Iterable[Path]) -> None:
+        """Remove the copies beside earlier outputs of a photo that its new one has replaced.
+
+        Those that the new output has too stay, and so do those that are no exact copies any more.
+        """
+        for path, target in {pair for output in replaced for pair in self.copies(outcome.job.source, output)}:
+            out = outcome.job.out
+            if target in outcome.sidecars or (out is not None and link_above(target.parent, out)):
+                continue
+            with contextlib.suppress(OSError):  # not there, or not ours to change
+                if _is_copy(path, target):
+                    target.unlink()
+
 
 def _stem(path: Path) -> Path:
     """A name without its ending, in one case, since disks may take both for the same."""
@@ -187,6 +201,14 @@ def _looks_the_same(status: os.stat_result, target: Path) -> bool | None:
     if not stat.S_ISREG(there.st_mode) or there.st_size != status.st_size:
         return False
     return True if there.st_mtime_ns == status.st_mtime_ns else None
+
+
+def _is_copy(path: Path, target: Path) -> bool:
+    """Tell by its bytes whether a file is the copy of a sidecar; raises OSError where one can't be read."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or is_away(status) or status.st_size > LARGEST:
+        return False
+    return _looks_the_same(status, target) is not False and _holds(target, path.read_bytes())
 
 
 def _holds(target: Path, content: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -171,5 +172,10 @@ def test_verify_looks_at_all_outputs_and_asks_for_those_that_a_run_makes(
 def test_a_folder_of_nothing_else_says_so(photos: Path, tmp_path: Path) -> None:
     for name in PLAIN:
         (photos / name).unlink()
-    with pytest.raises(NoPhotosError, match=r"no photos found.* 12 hidden, trash.*; --hidden takes them too\."):
+    told = r"no photos found.* 12 hidden, trash.*; to take one of them, name it\.$"
+    with pytest.raises(NoPhotosError, match=told):
         find_jobs(photos, tmp_path / "out")
+    for command in ("", "eval"):
+        result = run(*command.split(), photos)
+        assert result.exit_code == NoPhotosError.exit_code
+        assert re.search(told, result.stderr.strip()), "an advice that this command can follow"

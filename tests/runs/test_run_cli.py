@@ -606,9 +606,9 @@ def test_a_changed_format_leaves_no_second_output_without_a_word(photos: Path, o
     )
     Image.new("RGB", (60, 40), (200, 0, 0)).save(out / "roll1" / "01.jpg")
     second = run(*arguments, "--format", "png", "--include", "b.jpg", "--include", "roll1", "--overwrite")
-    assert "note: 1 earlier output in another format is replaced" in second.stderr
+    assert "note: 1 earlier output in another format was replaced" in second.stderr
     assert (
-        "note: 1 earlier output in another format is still there (roll1/01.jpg), changed by somebody" in second.stderr
+        "note: 1 earlier output in another format is still there (roll1/01.jpg), modified by somebody" in second.stderr
     )
     assert set(outputs(out)) == {*NAMES, "b.png", "roll1/01.png"} - {"b.jpg"}
     back = run(*arguments, "--include", "b.jpg")
@@ -622,7 +622,7 @@ def test_outputs_of_other_photos_are_none_in_another_format(photos: Path, out: P
     run(*arguments)
     result = run(*arguments, "--format", "png", "--include", "b.*", "--overwrite")
     assert result.exit_code == 0, result.stderr
-    assert "note: 1 earlier output in another format is replaced" in result.stderr
+    assert "note: 1 earlier output in another format was replaced" in result.stderr
     assert set(outputs(out)) == {*NAMES, "b.png", "b.jpg.png"} - {"b.jpg"}
 
 

@@ -153,6 +153,25 @@ def test_a_second_run_copies_what_is_new_and_replaces_nothing(photos: Path, tiny
     assert files(tmp_path / "out") == EXPECTED | changed, "not even then"
 
 
+def test_copies_beside_replaced_outputs_go_with_them(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """But for those that are the new output's too, and those that somebody has changed."""
+    out = tmp_path / "out"
+    put(photos, "a.xmp", "sub/d.jpg.xmp")
+    arguments = (photos, "--out", out, "--model", tiny_model)
+    run(*arguments)
+    (out / "sub" / "d.jpg.xmp").write_bytes(b"edited in the output folder")
+    before = files(out)
+    assert run(*arguments, "--format", "tif").exit_code == 0
+    assert files(out).items() > before.items(), "both outputs have theirs"
+    last = run(*arguments, "--format", "webp", "--overwrite")
+    assert "8 earlier outputs in other formats were replaced" in last.stderr
+    assert files(out) == {
+        "a.webp.xmp": b"a.jpg.xmp", "a.xmp": b"a.xmp", "sub/b.webp.xmp": b"sub/b.gif.xmp", "sub/c.xmp": b"sub/c.xmp",
+        f"sub/d.webp{TAIL}": b"sub/d.jpg.suppl.json", "sub/d.webp.xmp": b"sub/d.jpg.xmp",
+        "sub/d.jpg.xmp": b"edited in the output folder",
+    }  # fmt: skip
+
+
 def test_they_can_be_left_out(photos: Path, tiny_model: Path, tmp_path: Path) -> None:
     result = run(photos, "--out", tmp_path / "out", "--model", tiny_model, "--sidecars", "skip")
     assert result.exit_code == 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bwcolor.errors import PhotoError
 from bwcolor.formats.known import EXTENSIONS
-from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
+from bwcolor.hidden import NAME_THEM, NOTHING, Hidden, is_hidden, together
 from bwcolor.metrics import colourfulness
 from bwcolor.photo import decode_rgb, read_bytes
 from bwcolor_training import manifest
@@ -107,7 +107,7 @@ def load_photos(folder: Path, short_side: int, cache: Path, fit: frozenset[str] 
     files, broken, hidden = _find(folder)
     if not files:
         unreadable = f" Can't be listed: {', '.join(broken[:3])}." if broken else ""
-        unreadable += f" {hidden.without_advice()}." if hidden else ""
+        unreadable += f" {hidden.without_advice()}; {NAME_THEM}." if hidden else ""
         raise TrainingInputError(f"{folder}: no photos ({', '.join(sorted(EXTENSIONS))}) found there.{unreadable}")
     chosen = files if fit is None else manifest.cleared(files, folder, fit, manifests)
     target = _Target.of(folder, chosen, short_side, fit, cache)

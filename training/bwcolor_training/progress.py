@@ -247,7 +247,7 @@ class TrainingLog:
 
 
 def _shortcoming(seen: int, seconds: float, validated: Validation | None) -> str:
-    """Says why a model that was trained on `seen` crops in so many seconds is of no use; empty where nothing shows that.
+    """Says why a model that was trained on `seen` crops in so many seconds is of no use; empty where nothing shows it.
 
     The advice names whole hours, which leave half an hour at least: --minutes counts from the run's beginning.
     """

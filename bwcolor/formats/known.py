@@ -77,7 +77,7 @@ def check_size(
         )
     if header.decoded > max_file_pixels:
         raise PhotoError(
-            f"its {header.pages:,} pages have {header.decoded:,} pixels in all, over the limit of {max_file_pixels:,};"
+            f"has {header.decoded:,} pixels, all pages taken together, over the limit of {max_file_pixels:,};"
             " raise it with --max-file-pixels"
         )
 

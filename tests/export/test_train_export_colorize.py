@@ -10,8 +10,10 @@ from typer.testing import CliRunner, Result
 from bwcolor.cli import app
 from bwcolor.metrics import colourfulness
 
-SETTINGS = ("encoder=none", "widths=[16,8,8]", "skip_widths=[8,8,8]", "queries=4", "max_enlargement=0", "sizes=[32]", "batches=[4]",
-            "shares=[1.0]", "steps=8", "warmup=1")  # fmt: skip
+SETTINGS = (
+    "encoder=none", "widths=[16,8,8]", "skip_widths=[8,8,8]", "queries=4", "max_enlargement=0", "sizes=[32]",
+    "batches=[4]", "shares=[1.0]", "steps=8", "warmup=1",
+)  # fmt: skip
 
 
 def run(*arguments: object) -> Result:

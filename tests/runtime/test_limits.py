@@ -72,7 +72,7 @@ def test_the_limit_is_an_option_of_runs_and_of_verify(tmp_path: Path) -> None:
         lambda pixels: in_colour_already(path, LIMIT, pixels),
     ):
         look(6000)
-        with pytest.raises(PhotoError, match="6,000 pixels in all, over the limit of 5,999"):
+        with pytest.raises(PhotoError, match="6,000 pixels, all pages taken together, over the limit of 5,999"):
             look(5999)
 
 

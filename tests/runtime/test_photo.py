@@ -324,9 +324,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: saved(rgb(GRAY), "WEBP", save_all=True, append_images=[rgb(255 - GRAY)]),
         "animation of 2 frames",
     ),
-    "tiff float": (lambda: tiff(GRAY.astype(np.float32)), "save it as 8 or 16 bit"),
-    "tiff 32": (lambda: tiff(GRAY.astype(np.uint32)), "32-bit"),
-    "tiff lab": (lambda: tiff(np.stack([GRAY] * 3, -1), photometric="cielab"), "CIELAB; save it as gray or RGB"),
+    "tiff float": (lambda: tiff(GRAY.astype(np.float32)), "save it as 16 bit"),
 }
 
 

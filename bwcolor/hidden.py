@@ -1,4 +1,4 @@
-"""Folders and files that nobody means when they say "my photos": hidden ones, trash, and thumbnails."""
+"""Folders and files that nobody means when they say "my photos": hidden ones, trash, thumbnails, and backups."""
 
 import os
 import stat
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from bwcolor.formats.signatures import has_photo_name
 
 # Names of folders, in lower case, that do not begin with a dot and still are hidden where they come from.
 SYSTEM_FOLDERS = frozenset({
@@ -17,6 +19,8 @@ SYSTEM_FOLDERS = frozenset({
     "~snapshot",  # NetApp
     "thumbs", "thumbnails",  # of galleries and scan programs
 })  # fmt: skip
+# What programs put behind the name of a photo when they keep it as it was, and change it: exiftool, editors, people.
+BACKUPS = ("_original", "~", ".bak", ".orig", ".old")
 TAKE_THEM = "--hidden takes them too"
 NAME_THEM = "to take one of them, name it"
 NAMED = 3  # folders that are named in a sentence
@@ -24,7 +28,8 @@ NAMED = 3  # folders that are named in a sentence
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """What a walk left alone. folders: name of each that it did not enter. photos: number of hidden ones elsewhere."""
+    """What a walk left alone. folders: name of each that it did not enter. photos: number of hidden ones
+    and backups elsewhere."""
 
     folders: tuple[str, ...] = ()
     photos: int = 0
@@ -50,7 +55,7 @@ class Hidden:
             one = len(self.folders) == 1
             parts.append(f"{len(self.folders)} hidden, trash, or thumbnail folder{'' if one else 's'} ({told})")
         if self.photos:
-            parts.append(f"{self.photos} hidden photo{'' if self.photos == 1 else 's'}")
+            parts.append(f"{self.photos} hidden or backup photo{'' if self.photos == 1 else 's'}")
         return f"{' and '.join(parts)} left out"
 
 
@@ -68,10 +73,18 @@ def together(parts: Iterable[Hidden]) -> Hidden:
 
 
 def is_hidden(path: Path, folder: bool) -> bool:
-    """Whether a folder or a file is hidden: by its name, as a known folder of trash or thumbnails, or by its disk."""
+    """Whether a folder or a file is hidden: by its name, as a known folder of trash or thumbnails, as a backup, or by
+    its disk."""
     if path.name.startswith(".") or (folder and path.name.casefold() in SYSTEM_FOLDERS):
         return True
-    return _is_marked(path)
+    return (not folder and is_backup(path)) or _is_marked(path)
+
+
+def is_backup(path: Path) -> bool:
+    """Whether a file is an earlier state of a photo that lies beside it, by its name."""
+    names = (path.name.removesuffix(ending) for ending in BACKUPS if path.name.endswith(ending))
+    photos = (path.with_name(name) for name in names if name)
+    return any(has_photo_name(photo) and os.path.lexists(photo) for photo in photos)
 
 
 def _is_marked(path: Path) -> bool:

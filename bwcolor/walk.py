@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from bwcolor.disk import Disk, mode_of, same_name
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.formats.signatures import ending, has_photo_name
-from bwcolor.hidden import NOTHING, Hidden, is_hidden, together
+from bwcolor.hidden import NOTHING, Hidden, is_backup, is_hidden, together
 from bwcolor.recognize import Reason, has_picture_name, placeholder, recognized
 from bwcolor.runs.places import OWN_FOLDER
 
@@ -217,7 +217,7 @@ def _looked_at(path: Path, choice: Choice) -> Path | LeftOut | Hidden | str:
     except OSError as error:
         return LeftOut(path, f"can't be looked at ({error.strerror})", failed=True)
     hides, listed = _hides(choice, path, folder=False), choice.listed is not None
-    if hides and has_picture_name(path):
+    if hides and (has_picture_name(path) or is_backup(path)):
         return Hidden(photos=1)
     if leads_to_photos:
         return LeftOut(path, "is a link, and links are not followed")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from bwcolor.cli import app
 from bwcolor.errors import NoPhotosError
-from bwcolor.hidden import SYSTEM_FOLDERS, Hidden, is_hidden
+from bwcolor.hidden import BACKUPS, SYSTEM_FOLDERS, Hidden, is_hidden
 from bwcolor.plan import find_jobs
 from bwcolor.walk import Choice, walk
 
@@ -131,8 +131,8 @@ def test_attributes_hide_too(tmp_path: Path) -> None:
     [
         (Hidden((".git",)), "1 hidden, trash, or thumbnail folder (.git) left out"),
         (Hidden(("a", "b", "a", "c")), "4 hidden, trash, or thumbnail folders (a, b, c) left out"),
-        (Hidden(tuple("abcd"), 1), "4 hidden, trash, or thumbnail folders (a, b, c, ...) and 1 hidden photo left out"),
-        (Hidden((), 2), "2 hidden photos left out"),
+        (Hidden(tuple("abcd"), 1), "4 hidden, trash, or thumbnail folders (a, b, c, ...) and 1 hidden or backup photo left out"),
+        (Hidden((), 2), "2 hidden or backup photos left out"),
     ],
 )  # fmt: skip
 def test_the_sentence(hidden: Hidden, words: str) -> None:
@@ -141,9 +141,7 @@ def test_the_sentence(hidden: Hidden, words: str) -> None:
 
 def test_a_run_says_it_once_and_its_report_has_the_count(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
     arguments = (photos, "--out", tmp_path / "out", "--model", tiny_model)
-    words = (
-        "12 hidden, trash, or thumbnail folders (#recycle, $RECYCLE.BIN, .AppleDouble, ...) and 2 hidden photos left"
-    )
+    words = "12 hidden, trash, or thumbnail folders (#recycle, $RECYCLE.BIN, .AppleDouble, ...) and 2 hidden or backup photos left"
     assert words in run(*arguments, "--dry-run").stdout
     result = run(*arguments)
     assert result.exit_code == 0, result.stderr
@@ -179,3 +177,15 @@ def test_a_folder_of_nothing_else_says_so(photos: Path, tmp_path: Path) -> None:
         result = run(*command.split(), photos)
         assert result.exit_code == NoPhotosError.exit_code
         assert re.search(told, result.stderr.strip()), "an advice that this command can follow"
+
+
+@pytest.mark.parametrize("ending", BACKUPS)
+def test_backups_beside_their_photos(ending: str, tmp_path: Path) -> None:
+    """One without its photo may be all that is left."""
+    for name in ("a.jpg", f"a.jpg{ending}", f"alone.jpg{ending}", f"a{ending}", f"notes.txt{ending}", "notes.txt"):
+        (tmp_path / name).write_bytes(b"words" if name.startswith("notes") else PICTURE)
+    found = walk(tmp_path, tmp_path / "out")
+    assert found.hidden == Hidden(photos=1)
+    assert names(tmp_path) == {"a.jpg", f"alone.jpg{ending}", f"a{ending}"}
+    assert names(tmp_path, hidden=True) == {"a.jpg", f"a.jpg{ending}", f"alone.jpg{ending}", f"a{ending}"}
+    assert f"a.jpg{ending}" in names(tmp_path, include=(f"a.jpg{ending}",)), "named by the user"

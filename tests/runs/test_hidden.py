@@ -131,7 +131,10 @@ def test_attributes_hide_too(tmp_path: Path) -> None:
     [
         (Hidden((".git",)), "1 hidden, trash, or thumbnail folder (.git) left out"),
         (Hidden(("a", "b", "a", "c")), "4 hidden, trash, or thumbnail folders (a, b, c) left out"),
-        (Hidden(tuple("abcd"), 1), "4 hidden, trash, or thumbnail folders (a, b, c, ...) and 1 hidden or backup photo left out"),
+        (
+            Hidden(tuple("abcd"), 1),
+            "4 hidden, trash, or thumbnail folders (a, b, c, ...) and 1 hidden or backup photo left out",
+        ),
         (Hidden((), 2), "2 hidden or backup photos left out"),
     ],
 )  # fmt: skip
@@ -141,7 +144,8 @@ def test_the_sentence(hidden: Hidden, words: str) -> None:
 
 def test_a_run_says_it_once_and_its_report_has_the_count(photos: Path, tmp_path: Path, tiny_model: Path) -> None:
     arguments = (photos, "--out", tmp_path / "out", "--model", tiny_model)
-    words = "12 hidden, trash, or thumbnail folders (#recycle, $RECYCLE.BIN, .AppleDouble, ...) and 2 hidden or backup photos left"
+    folders = "12 hidden, trash, or thumbnail folders (#recycle, $RECYCLE.BIN, .AppleDouble, ...)"
+    words = f"{folders} and 2 hidden or backup photos left out"
     assert words in run(*arguments, "--dry-run").stdout
     result = run(*arguments)
     assert result.exit_code == 0, result.stderr

@@ -92,7 +92,10 @@ def pnm_pixels(source: bytes) -> NDArray[np.unsignedinteger[Any]]:
     if layout.top > 0xFF:
         raise PhotoError("stores values of more than 8 bits as text; save it as a binary PNM, TIFF, or PNG")
     with Image.open(io.BytesIO(source), formats=["PPM"]) as image:
-        return np.asarray(image.convert("RGB" if layout.kind in COLOR else "L"))
+        try:
+            return np.asarray(image.convert("RGB" if layout.kind in COLOR else "L"))
+        except ValueError as error:  # in which Pillow cites the bytes that are no numbers
+            raise PhotoError("damaged: its text holds something else than values of pixels") from error
 
 
 def _scaled(layout: Layout, source: bytes) -> NDArray[np.unsignedinteger[Any]]:

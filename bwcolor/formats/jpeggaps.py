@@ -14,7 +14,7 @@ COUNTS = 16  # bytes of a Huffman table before its values (ITU-T T.81, B.2.4.2)
 
 
 def has_gap(parts: Sequence[Segment]) -> bool:
-    """Tell whether a scan holds more zeros than codes can make of a picture; at its end, they may be padding.
+    """Tell whether a scan holds more zeros than codes can make of a picture, or a program would put behind it.
 
     parts: all of a file.
     """
@@ -25,9 +25,7 @@ def has_gap(parts: Sequence[Segment]) -> bool:
     for part in parts:
         if part.marker == DHT:
             tables |= huffman_tables(part.head)
-        elif (
-            part.marker == SOS and GAP in bytes(part.data).rstrip(b"\0") and not _may_be_zeros(part.head, kind, tables)
-        ):
+        elif part.marker == SOS and GAP in bytes(part.data) and not _may_be_zeros(part.head, kind, tables):
             return True
     return False
 

@@ -39,8 +39,8 @@ and its line names the page.
 Read, with a note: a JPEG that lacks only its end marker, if every part of its picture is there; a PNG with damage
 beside its picture, in a text or a profile, which is left out. A JPEG may tell its height behind the first scan.
 
-A JPEG is refused if data are missing from one of its scans, were filled up with zeros, or are left over, but for
-padding at the end. Arithmetic coding does not show where its data end: a cut within the last row of blocks goes
+A JPEG is refused if data are missing from one of its scans, were filled up with zeros, or are left over, but for a
+little padding at the end. Arithmetic coding does not show where its data end: a cut within the last row of blocks goes
 unnoticed, and a whole photo that ends in an area of one tone may be taken for one that is cut off.
 
 TIFF values of 32 bits, and floating-point ones from 0 (black) to 1 (white), are rounded to 16 bits, and a note says so.

@@ -11,17 +11,18 @@ from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bwcolor.errors import PassingError, PhotoError
 from bwcolor.formats import exif, jp2, png
-from bwcolor.formats.decoders import DECODE, Decoded, Pixels
+from bwcolor.formats.decoders import DECODE, Decoded, Pixels, decode_jpeg, readable
 from bwcolor.formats.header import EMPTY, header_of, pillow_formats, reason
 from bwcolor.formats.jpeg import APP1, SOI, SOS, segments
 from bwcolor.formats.known import MAX_FILE_PIXELS, Format, Header, check_size, page_named
 from bwcolor.formats.tiffpages import decode_tiff_page, is_gray_page
 from bwcolor.pagerole import Role, role_of
 from bwcolor.tint import Kind, kind_of
+from bwcolor.turning import upright
 
 ANIMATED: frozenset[Format] = frozenset({"webp", "png", "avif"})  # kinds whose further frames would be lost
 PNG_DESCRIBES = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})  # chunks that can hold an orientation
@@ -152,15 +153,19 @@ def read_rgb(path: Path, max_pixels: int = 300_000_000) -> NDArray[np.uint8]:
 
 
 def decode_rgb(source: bytes, max_pixels: int = 300_000_000) -> NDArray[np.uint8]:
-    """The same from a file's bytes."""
+    """The same from a file's bytes; damage beside the picture does not matter."""
     try:
         header = header_of(io.BytesIO(source))
         check(header, max_pixels)
         if header.deep:
             raise PhotoError("has more than 8 bits; colour photos to learn from or to compare with must have 8")
+        if header.format == "jpeg":
+            decode_jpeg(source, header)  # raises PhotoError for damage that Pillow paints over
         # From memory, because Pillow 13.0 scrambles uncompressed turned TIFFs that it maps from disk.
-        with _open(source) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        with _open(readable(source, header.format)) as image:
+            turned = header.format in ("tiff", "heic")  # by their decoders
+            orientation = 1 if turned else stored_orientation(source)
+            return upright(np.asarray(image.convert("RGB")), orientation)
     except PhotoError:
         raise
     except Exception as error:  # as above

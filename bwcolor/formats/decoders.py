@@ -273,10 +273,22 @@ def _simplejpeg(source: bytes, space: str, **settings: Any) -> NDArray[np.uint8]
     return np.asarray(simplejpeg.decode_jpeg(source, space, **settings), np.uint8)
 
 
+def readable(source: bytes, form: Format) -> bytes:
+    """A file without the damage that does not touch its picture: what Pillow would refuse the picture for.
+
+    Raises PhotoError when a checksum shows that the picture itself is damaged.
+    """
+    if form == "jpeg":
+        return mended(source)
+    if form == "png":
+        png.must_be_sound(source)
+        return png.picture(source)
+    return source
+
+
 def _decode_png(source: bytes, header: Header) -> Decoded:
     if not header.deep:
-        png.must_be_sound(source)
-        return _decode_pillow(png.picture(source), header)
+        return _decode_pillow(readable(source, header.format), header)
     # Pillow cuts 16-bit colour to 8 bits without a word; OpenCV does not.
     pixels = _opencv(png.plain(source), header)
     if pixels.ndim == 2:

@@ -18,7 +18,7 @@ from bwcolor.errors import PhotoError
 from bwcolor.formats.decoders import FEW
 from bwcolor.formats.jpeg import SOS, Segment, segments
 from bwcolor.formats.jpeggaps import GAP
-from bwcolor.photo import Photo, read_photo
+from bwcolor.photo import Photo, decode_rgb, read_photo
 
 GRAIN = np.random.default_rng(4).normal(0, 9, (240, 320))
 GRAY = np.clip(scene(240, 320) + GRAIN, 0, 255).astype(np.uint8)
@@ -85,7 +85,7 @@ def test_a_scan_whose_end_was_filled_up_before_the_end_marker(kind: str, tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["baseline", "restarts", "progressive", "three components", "CMYK"])
-@pytest.mark.parametrize("padding", [b"\0", b"\x5a" * FEW, bytes(40), bytes(SECTOR)])
+@pytest.mark.parametrize("padding", [b"\0", b"\x5a" * FEW, bytes(40), bytes(100)])
 def test_padding_behind_the_last_scan(kind: str, padding: bytes, tmp_path: Path) -> None:
     """As some cameras write it."""
     whole = KINDS[kind]()
@@ -142,3 +142,14 @@ def test_a_scan_in_a_tiff(kind: str, tmp_path: Path) -> None:
         else:
             with pytest.raises(PhotoError):
                 read(tmp_path, out.getvalue(), "a.tif")
+
+
+def test_photos_to_learn_from_and_to_compare_with_are_whole() -> None:
+    whole = KINDS["baseline"]()
+    photo = decode_rgb(whole)
+    assert_array_equal(decode_rgb(whole[:-2]), photo)
+    start, end = largest_scan(whole)
+    for at in (start + 9, (start + end) // 2, end - 30):
+        for closed in (b"", END, bytes(5000) + END):
+            with pytest.raises(PhotoError):
+                decode_rgb(whole[:at] + closed)

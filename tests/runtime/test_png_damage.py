@@ -14,7 +14,7 @@ from bwcolor.cli import app
 from bwcolor.errors import PhotoError
 from bwcolor.formats.header import read_header
 from bwcolor.formats.png import START, chunks
-from bwcolor.photo import read_photo
+from bwcolor.photo import decode_rgb, read_photo
 
 GRAY, GRAY16 = scene(36, 52), scene16(36, 52)
 CHROMA = np.full((9, 13, 2), 0.05, np.float32)
@@ -138,3 +138,14 @@ def test_a_damaged_text_in_a_run(tiny_model: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "note: 1 of them: damaged text left out" in result.stderr
     assert CliRunner().invoke(app, ["verify", str(tmp_path / "out"), str(folder)]).exit_code == 0
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("kind", DESCRIBING)
+def test_photos_to_learn_from_and_to_compare_with_are_read_alike(kind: str, behind: bool) -> None:
+    bad = damaged(png_chunk(kind.encode(), DESCRIBING[kind][0]))
+    assert_array_equal(decode_rgb(with_chunk(PICTURES["8 bit"][0], bad, behind)), np.dstack([GRAY] * 3))
+    pixels = bytearray(PICTURES["8 bit"][0])
+    pixels[pixels.index(b"IDAT") + 30] ^= 1
+    with pytest.raises(PhotoError, match="is cut off, or damaged"):
+        decode_rgb(bytes(pixels))

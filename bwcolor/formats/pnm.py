@@ -95,7 +95,7 @@ def pnm_pixels(source: bytes) -> NDArray[np.unsignedinteger[Any]]:
         try:
             return np.asarray(image.convert("RGB" if layout.kind in COLOR else "L"))
         except ValueError as error:  # in which Pillow cites the bytes that are no numbers
-            raise PhotoError("damaged: its text holds something else than values of pixels") from error
+            raise PhotoError("damaged: its text lacks values of pixels, or holds something else") from error
 
 
 def _scaled(layout: Layout, source: bytes) -> NDArray[np.unsignedinteger[Any]]:

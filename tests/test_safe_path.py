@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from runtime.pictures import gray, saved, scene
 
+from bwcolor.runs.transport import COMMAND
 from bwcolor.safe_path import find_program, protect_imports, safe_python_path
 
 # As pip writes it; its folder is the first of the import path.
@@ -210,3 +211,14 @@ def test_windows_adds_the_ending(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     found = find_program("tool")
     monkeypatch.undo()
     assert found == str(tmp_path / "tool.exe")
+
+
+def test_the_worker_imports_nothing_from_the_folder_of_its_own_file(trapped: Path) -> None:
+    """Which Python puts first on the import path, unless it is told not to."""
+    *interpreter, file = COMMAND
+    assert Path(file).is_file()
+    told = subprocess.run(
+        [*interpreter, "-c", "import sys; print(sys.flags.safe_path, '' in sys.path)"],
+        cwd=trapped, capture_output=True, text=True, timeout=LONG, check=True,
+    )  # fmt: skip
+    assert told.stdout.split() == ["True", "False"]

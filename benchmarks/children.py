@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from bwcolor.machine import cores, processor_name, system_name
+from bwcolor.system.machine import cores, processor_name, system_name
 
 PACKAGES = ("bwcolor", "numpy", "onnxruntime-gpu", "onnxruntime", "opencv-python-headless", "typer")
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # of numpy's and torch's libraries

@@ -5,7 +5,7 @@
 Colorizes a made-up gray scan of 12 megapixels from and to each format, all in one process, one after the other and
 round by round, a tiny photo for what a photo of any size costs, and one no larger than the network sees it for what
 that costs; seconds for a megapixel are without them. Processor time is that of all threads of the
-process (getrusage; Linux and macOS), medians over rounds. bwcolor/runs/estimate.py holds the results as COSTS.
+process (getrusage; Linux and macOS), medians over rounds. bwcolor/batch/estimate.py holds the results as COSTS.
 """
 
 import argparse
@@ -23,12 +23,12 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from bwcolor.budget import PixelBudget
-from bwcolor.colorize import colorize_photo
+from bwcolor.batch.memory_budget import PixelBudget
+from bwcolor.batch.plan import Job
+from bwcolor.batch.process_photo import colorize_photo
+from bwcolor.inference.registry import load
+from bwcolor.inference.session import Model
 from bwcolor.options import ColorizeOptions
-from bwcolor.plan import Job
-from bwcolor.session import Model
-from bwcolor.zoo import load
 
 WIDTH, HEIGHT = 4000, 3000  # px
 TINY = (64, 48)  # px

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bwcolor_training.plots import COMPARED, TRAINING, VALIDATION, write_atomically
+from bwcolor_training.reporting.plots import COMPARED, TRAINING, VALIDATION, write_atomically
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure

@@ -72,7 +72,7 @@ class Asked:
 
 def default_file() -> str:
     """The file of the default model that bwcolor takes on this processor, for the naive script to take the same."""
-    from bwcolor.zoo import choose, find_model
+    from bwcolor.inference.registry import choose, find_model
 
     return str(choose(find_model("default"), "cpu").path)
 

@@ -29,9 +29,9 @@ from typing import Any
 from children import apart, bwcolor_command, cost_of, environment, this_machine
 from memory import make_photo
 
-from bwcolor.devices import CUDA_OPTIONS, THREADS_ON_GPU, gpus_named, no_cuda, open_session
 from bwcolor.errors import BwcolorError
-from bwcolor.machine import cores
+from bwcolor.inference.devices import CUDA_OPTIONS, THREADS_ON_GPU, gpus_named, no_cuda, open_session
+from bwcolor.system.machine import cores
 
 WIDTH, HEIGHT = 4000, 3000  # px
 BATCHES = (1, 4, 16)  # pictures a call; tiles come in fours
@@ -141,10 +141,10 @@ def calls_a_second(call: Callable[[Any], Any], fed: Any, threads: int, seconds: 
 
 def all_calls(model: str, gpu: str, seconds: float) -> dict[str, Any]:
     """The network by every way, on pictures of the size that it sees of a whole photo."""
-    from bwcolor.kinds import network_input
-    from bwcolor.modelfile import read_model_file
-    from bwcolor.trial import trial_pictures
-    from bwcolor.zoo import choose, find_model
+    from bwcolor.inference.registry import choose, find_model
+    from bwcolor.models.model_io import network_input
+    from bwcolor.models.modelfile import read_model_file
+    from bwcolor.models.selfcheck import trial_pictures
 
     file = read_model_file(choose(find_model(model), gpu).path)
     spec = file.spec()
@@ -169,7 +169,7 @@ class Free:
     def run(self, batch: Any) -> Any:
         import numpy as np
 
-        from bwcolor.trial import trial_pictures
+        from bwcolor.models.selfcheck import trial_pictures
 
         if batch.shape not in self._made:
             shapes = trial_pictures(len(batch), *batch.shape[2:]) - 0.5
@@ -179,13 +179,13 @@ class Free:
 
 def codec_rate(photos: Path, out: Path, jobs: int) -> float:
     """Photos a second of the pipeline without a network's costs, in this process."""
-    from bwcolor.budget import PixelBudget
-    from bwcolor.colorize import colorize_photo
-    from bwcolor.modelfile import read_model_file
+    from bwcolor.batch.memory_budget import PixelBudget
+    from bwcolor.batch.plan import Job
+    from bwcolor.batch.process_photo import colorize_photo
+    from bwcolor.batch.thread_pool import in_threads
+    from bwcolor.inference.registry import choose, find_model
+    from bwcolor.models.modelfile import read_model_file
     from bwcolor.options import ColorizeOptions
-    from bwcolor.pipeline import in_threads
-    from bwcolor.plan import Job
-    from bwcolor.zoo import choose, find_model
 
     free = Free(read_model_file(choose(find_model("default-fp16"), "cpu").path).spec())
     work = [Job(photo, out / photo.name) for photo in sorted(photos.iterdir())]
@@ -324,8 +324,8 @@ def measured(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def gpu_names(device: str) -> list[str]:
     """The GPUs, as their driver calls them; raises DeviceError when those of `device` can't be used."""
-    from bwcolor.nvidia import driver
-    from bwcolor.zoo import load
+    from bwcolor.inference.registry import load
+    from bwcolor.system.nvidia import driver
 
     load("default", device)
     found = driver()

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from bwcolor_training import loop
 from bwcolor_training.config import TrainConfig, load_recipe
-from bwcolor_training.prefetch import Prefetcher
-from bwcolor_training.progress import TrainingLog
+from bwcolor_training.data.prefetch import Prefetcher
+from bwcolor_training.reporting.progress import TrainingLog
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor

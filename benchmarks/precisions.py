@@ -25,13 +25,13 @@ import torchvision
 from bwcolor_export.photos import as_seen, bundled_lumas, cut_to
 from numpy.typing import NDArray
 
-from bwcolor.color import compose, luma, rgb_to_lab
-from bwcolor.evaluate import square
-from bwcolor.formats.known import EXTENSIONS
-from bwcolor.kinds import network_chroma, network_input
-from bwcolor.metrics import ciede2000
-from bwcolor.photo import read_rgb
-from bwcolor.session import OnnxModel, load_model
+from bwcolor.checks.evaluate import square
+from bwcolor.imaging.color import compose, luma, rgb_to_lab
+from bwcolor.imaging.metrics import ciede2000
+from bwcolor.inference.session import OnnxModel, load_model
+from bwcolor.models.model_io import network_chroma, network_input
+from bwcolor.photo.formats.known import EXTENSIONS
+from bwcolor.photo.scan import read_rgb
 
 SIZES = ((256, 256), (256, 320))  # height, width in px
 SIDE = 256  # px of the squares that photos of a folder are reduced to

@@ -30,8 +30,8 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from bwcolor.kinds import network_input
-from bwcolor.session import load_model
+from bwcolor.inference.session import load_model
+from bwcolor.models.model_io import network_input
 
 SIDE = 256  # px: the library's histograms want photos of one size
 METHODS = {

@@ -19,18 +19,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from bwcolor_training.build import build_generator
 from bwcolor_training.checkpoint import load_checkpoint
 from bwcolor_training.config import recipes
+from bwcolor_training.networks.build import build_generator
 
-from bwcolor.chroma import predict_chroma
-from bwcolor.color import luma
-from bwcolor.evaluate import square
-from bwcolor.fitting import compose_pixels
-from bwcolor.metrics import Summary, colourfulness, score, summarize
-from bwcolor.photo import read_rgb
-from bwcolor.plan import find_jobs
-from bwcolor.session import load_model
+from bwcolor.batch.plan import find_jobs
+from bwcolor.checks.evaluate import square
+from bwcolor.imaging.color import luma
+from bwcolor.imaging.gamut import compose_pixels
+from bwcolor.imaging.metrics import Summary, colourfulness, score, summarize
+from bwcolor.inference.predict import predict_chroma
+from bwcolor.inference.session import load_model
+from bwcolor.photo.scan import read_rgb
 
 SIZE = 256  # px
 STEPS = 12  # of the bisection of the factor on chroma

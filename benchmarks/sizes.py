@@ -19,14 +19,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bwcolor.chroma import predict_chroma
-from bwcolor.color import compose, luma, rgb_to_lab
-from bwcolor.metrics import ciede2000, colourfulness
-from bwcolor.photo import read_rgb
-from bwcolor.plan import find_jobs
-from bwcolor.resizing import reduced_to, scaled_size
-from bwcolor.session import OnnxModel
-from bwcolor.zoo import load
+from bwcolor.batch.plan import find_jobs
+from bwcolor.imaging.color import compose, luma, rgb_to_lab
+from bwcolor.imaging.metrics import ciede2000, colourfulness
+from bwcolor.imaging.resizing import reduced_to, scaled_size
+from bwcolor.inference.predict import predict_chroma
+from bwcolor.inference.registry import load
+from bwcolor.inference.session import OnnxModel
+from bwcolor.photo.scan import read_rgb
 
 
 def colours(gray: NDArray[np.uint8], model: OnnxModel, sizes: list[int], way: str) -> list[NDArray[np.float32]]:

@@ -23,17 +23,17 @@ import numpy as np
 import simplejpeg
 import tifffile
 
-from bwcolor.budget import PixelBudget
-from bwcolor.chroma import predict_chroma
-from bwcolor.colorize import colorize_photo
-from bwcolor.fitting import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
-from bwcolor.formats.jpeg import GrayEncoder, carry_luma
-from bwcolor.formats.tiffpages import decode_tiff_page, page_layout
+from bwcolor.batch.memory_budget import PixelBudget
+from bwcolor.batch.plan import Job
+from bwcolor.batch.process_photo import colorize_photo
+from bwcolor.imaging.gamut import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
+from bwcolor.inference.predict import predict_chroma
+from bwcolor.inference.registry import load
+from bwcolor.inference.session import OnnxModel
 from bwcolor.options import ColorizeOptions
-from bwcolor.output import chroma_quantization
-from bwcolor.plan import Job
-from bwcolor.session import OnnxModel
-from bwcolor.zoo import load
+from bwcolor.photo.encode import chroma_quantization
+from bwcolor.photo.formats.jpeg import GrayEncoder, carry_luma
+from bwcolor.photo.formats.tiffpages import decode_tiff_page, page_layout
 
 TIMES = 7  # of which the best counts
 PARTS = ("decode", "network", "compose", "encode", "splice")  # what a photo needs at least, whoever does it

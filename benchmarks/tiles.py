@@ -25,17 +25,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bwcolor.chroma import OVERLAP, WORKING_SCALE, predict_chroma
-from bwcolor.color import Array, luma, rgb_to_lab
-from bwcolor.fitting import compose_pixels
-from bwcolor.metrics import Scores, ciede2000, score, summarize
+from bwcolor.batch.plan import find_jobs
+from bwcolor.imaging.color import Array, luma, rgb_to_lab
+from bwcolor.imaging.gamut import compose_pixels
+from bwcolor.imaging.metrics import Scores, ciede2000, score, summarize
+from bwcolor.imaging.resizing import scaled_size
+from bwcolor.inference.predict import OVERLAP, WORKING_SCALE, predict_chroma
+from bwcolor.inference.registry import load
+from bwcolor.inference.session import OnnxModel
+from bwcolor.inference.tiling import plan_tiles
 from bwcolor.options import Detail
-from bwcolor.photo import read_rgb
-from bwcolor.plan import find_jobs
-from bwcolor.resizing import scaled_size
-from bwcolor.session import OnnxModel
-from bwcolor.tiling import plan_tiles
-from bwcolor.zoo import load
+from bwcolor.photo.scan import read_rgb
 
 Picture = NDArray[np.uint8]
 NONE = "none"

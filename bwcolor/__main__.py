@@ -2,14 +2,14 @@
 
 import sys
 
-from bwcolor.safe_path import protect_imports
+from bwcolor.system.safe_path import protect_imports
 
 
 def main() -> None:
     """The program; Ctrl-C ends it quietly even while it is loaded."""
     try:
         protect_imports()  # before anything else is imported
-        from bwcolor.cli import app
+        from bwcolor.cli.app import app
 
         app()
     except KeyboardInterrupt:

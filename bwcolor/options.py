@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from bwcolor.errors import UsageError
-from bwcolor.formats.known import MAX_FILE_PIXELS
+from bwcolor.photo.formats.known import MAX_FILE_PIXELS
 
 # The version of the way from a photo's luma to its chroma, in ledgers and labels. Raise it whenever that way, or a
 # default on it, changes: outputs of another version are stale. 1: until tones were stretched; it was not recorded.

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bwcolor.photo import read_photo
-from bwcolor.resizing import scaled_size
-from bwcolor.turning import upright
+from bwcolor.imaging.orientation import upright
+from bwcolor.imaging.resizing import scaled_size
+from bwcolor.photo.scan import read_photo
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES, TARGET = HERE.parent / "examples" / "photos", HERE / "bwcolor_export" / "photos"

@@ -75,7 +75,7 @@ def test_run_is_set_beside_its_parts_and_the_slowest_resource(monkeypatch: pytes
 
 def test_start_up_looks_at_every_module_that_the_help_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     startup = importlib.import_module("startup")
-    assert {"bwcolor.cli", "typer"} <= set(startup.imported())
+    assert {"bwcolor.cli.app", "typer"} <= set(startup.imported())
     monkeypatch.setattr(startup, "HEAVY", ("numpy", "typer"))
     with pytest.raises(SystemExit, match="imports typer"):
         startup.imported()

@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from bwcolor import errors
-from bwcolor.cli import EPILOG, MAIN_COMMAND, app
+from bwcolor.cli.app import EPILOG, MAIN_COMMAND, app
 
 USER_LINE = "pip install . && bwcolor examples/photos --out colored"
 DEVELOPER_LINE = 'pip install -e ".[dev]" && pytest'

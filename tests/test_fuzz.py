@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from fuzz import fuzz as watch
 from fuzz.fuzz import Report, fuzz
-from fuzz.journey import journey
+from fuzz.fuzz_target import journey
 from fuzz.mutate import DAMAGE, mutated, pieces
 from fuzz.seeds import SEEDS
 
 from bwcolor.errors import PhotoError
-from bwcolor.photo import open_scan
+from bwcolor.photo.scan import open_scan
 
 COUNT, WORKERS = 10_000, 2  # inputs, and processes that try them
 SECONDS = 118.0  # that they may take; 30 s of processor time

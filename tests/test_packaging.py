@@ -15,8 +15,8 @@ def _modules_after(code: str) -> set[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    loaded = _modules_after("from bwcolor.cli import app\napp(['--help'], standalone_mode=False)")
-    assert "bwcolor.cli" in loaded
+    loaded = _modules_after("from bwcolor.cli.app import app\napp(['--help'], standalone_mode=False)")
+    assert "bwcolor.cli.app" in loaded
     assert not loaded & {"numpy", "cv2", "PIL", "onnxruntime", "torch", "rich.progress"}
 
 
@@ -27,10 +27,10 @@ def test_the_process_that_colorizes_never_imports_torch(tiny_model: Path, reposi
     loaded = _modules_after(
         "from pathlib import Path\n"
         "from bwcolor.runs import worker\n"
-        "from bwcolor.plan import find_jobs\n"
-        "from bwcolor.pipeline import run\n"
+        "from bwcolor.batch.plan import find_jobs\n"
+        "from bwcolor.batch.thread_pool import run\n"
         "from bwcolor.options import ColorizeOptions\n"
-        "from bwcolor.zoo import load\n"
+        "from bwcolor.inference.registry import load\n"
         f"jobs = find_jobs(Path({str(repository / 'examples' / 'photos')!r}), Path({str(tmp_path)!r})).jobs\n"
         f"assert {{one.state for one in run(jobs, load({str(tiny_model)!r}), ColorizeOptions())}} == {{'done'}}"
     )
@@ -43,8 +43,8 @@ def test_the_process_that_supervises_opens_no_photo_and_no_model(
 ) -> None:
     photos = repository / "examples" / "photos"
     arguments = ["colorize", *map(str, (photos, "--out", tmp_path, "--model", tiny_model))]
-    loaded = _modules_after(f"from bwcolor.cli import app\napp({arguments!r}, standalone_mode=False)")
-    assert "bwcolor.runs.supervise" in loaded
+    loaded = _modules_after(f"from bwcolor.cli.app import app\napp({arguments!r}, standalone_mode=False)")
+    assert "bwcolor.batch.supervisor" in loaded
     assert not loaded & {"numpy", "cv2", "PIL", "tifffile", "imagecodecs", "onnxruntime", *TORCH}
 
 

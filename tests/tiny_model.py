@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from bwcolor.spec import ModelSpec
+from bwcolor.models.spec import ModelSpec
 
 TINY_SPEC = ModelSpec(
     name="tiny",

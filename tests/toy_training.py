@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from bwcolor_training import build, data, loop, progress, state
+from bwcolor_training import loop, state
 from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bwcolor_training.config import TrainConfig, from_mapping
-from bwcolor_training.critic import PatchCritic
-from bwcolor_training.progress import TrainingLog
+from bwcolor_training.data import photo_sets
+from bwcolor_training.networks import build
+from bwcolor_training.networks.critic import PatchCritic
+from bwcolor_training.reporting import progress
+from bwcolor_training.reporting.progress import TrainingLog
 from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 
@@ -123,7 +126,7 @@ def records(out: Path, kind: str) -> list[dict[str, Any]]:
     return [record for line in lines if (record := json.loads(line))["kind"] == kind]
 
 
-def halves(photos: data.PhotoSet, numbers: data.Numbers, size: int, batch: int, min_scale: float, seed: int,
+def halves(photos: photo_sets.PhotoSet, numbers: photo_sets.Numbers, size: int, batch: int, min_scale: float, seed: int,
            first_step: int, weights: NDArray[np.float64] | None = None) -> Iterator[NDArray[np.uint8]]:  # fmt: skip
     """In place of data.batches: two processes get a half each of what one alone gets with the doubled batch."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -131,7 +134,7 @@ def halves(photos: data.PhotoSet, numbers: data.Numbers, size: int, batch: int, 
         yield whole[rank * batch : (rank + 1) * batch]
 
 
-original_batches = data.batches
+original_batches = photo_sets.batches
 
 
 PICTURES = ("draw_curves", "draw_samples", "write_report")
@@ -139,7 +142,7 @@ NO_PICTURES: list[Patch] = [(progress, name, lambda *_: None) for name in PICTUR
 # What makes several processes comparable to one.
 COMPARABLE: list[Patch] = [
     (build, "GENERATORS", build.GENERATORS | {"norm-free": lambda config, pretrained, outputs: NormFree(outputs)}),
-    (data, "batches", halves),
+    (photo_sets, "batches", halves),
     (state, "build_critic", norm_free_critic),
     (progress, "LOG_STEPS", 1),
 ]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from bwcolor.errors import UsageError
-from bwcolor.foreign import RANGE_PATTERN
-from bwcolor.spec import Range
+from bwcolor.models.spec import Range
+from bwcolor.models.third_party import RANGE_PATTERN
 
 # What our own training makes comes first; for the others the range has to be said.
 INPUT_KINDS, OUTPUT_KINDS = ("luma", "l"), ("cbcr", "ab")

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from bwcolor import __version__
-from bwcolor.commit import commit
 from bwcolor.errors import ModelError, UsageError
-from bwcolor.kinds import network_input
-from bwcolor.modelfile import ModelFile
-from bwcolor.modelnames import check_not_reserved, name_of
-from bwcolor.onnxfile import read_onnx
-from bwcolor.session import open_model
-from bwcolor.spec import PRECISIONS, ModelSpec
+from bwcolor.inference.session import open_model
+from bwcolor.models.model_io import network_input
+from bwcolor.models.modelfile import ModelFile
+from bwcolor.models.names import check_not_reserved, name_of
+from bwcolor.models.onnx_reader import read_onnx
+from bwcolor.models.spec import PRECISIONS, ModelSpec
+from bwcolor.system.atomic import commit
 from bwcolor_export.contract import Contract, our_contract
 from bwcolor_export.graph import Floats
 from bwcolor_export.int8 import measure

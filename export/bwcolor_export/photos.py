@@ -11,12 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bwcolor.batch.discovery import walk
 from bwcolor.errors import FolderError, NoPhotosError, PhotoError
-from bwcolor.photo import read_photo
-from bwcolor.resizing import scaled_size
-from bwcolor.runs.places import OWN_FOLDER
-from bwcolor.turning import upright
-from bwcolor.walk import walk
+from bwcolor.imaging.orientation import upright
+from bwcolor.imaging.resizing import scaled_size
+from bwcolor.photo.scan import read_photo
+from bwcolor.system.filesystem import OWN_FOLDER
 from bwcolor_export.graph import Floats
 
 MOST_PHOTOS = 32  # of a folder: calibrating on three times as many changed nothing (0.01 CIEDE2000)

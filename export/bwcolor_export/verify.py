@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bwcolor.color import compose, rgb_to_lab
 from bwcolor.errors import ModelError
-from bwcolor.kinds import network_chroma, network_input
-from bwcolor.metrics import ciede2000
-from bwcolor.spec import ModelSpec
+from bwcolor.imaging.color import compose, rgb_to_lab
+from bwcolor.imaging.metrics import ciede2000
+from bwcolor.models.model_io import network_chroma, network_input
+from bwcolor.models.spec import ModelSpec
 from bwcolor_export.graph import Floats
 from bwcolor_export.photos import as_seen, cut_to
 

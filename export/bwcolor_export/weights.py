@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bwcolor_training.build import build_generator, colorizer, stride
 from bwcolor_training.checkpoint import load_checkpoint, load_weights
 from bwcolor_training.config import TrainConfig, load_recipe
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.networks.build import build_generator, colorizer, stride
 from bwcolor_training.torchfile import UNREADABLE, read_torch_file
 from torch import Tensor, nn
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from bwcolor_export.onnx import ExportOptions, export_onnx
-from bwcolor_training.build import build_generator
 from bwcolor_training.checkpoint import Checkpoint, save_checkpoint
 from bwcolor_training.config import TrainConfig
+from bwcolor_training.networks.build import build_generator
 from small_networks import GAIN, PHOTOS, SMALL, UNET, Exported
 from torch import nn
 

@@ -10,7 +10,7 @@ from bwcolor_export.verify import ColourDifference, Parity
 from tiny_model import TINY_SPEC
 from typer.testing import CliRunner
 
-from bwcolor.cli import app
+from bwcolor.cli.app import app
 
 WORDS: dict[str, Any] = {
     "--precision": "int8", "--name": "n", "--licence": "CC0-1.0", "--model-version": "2", "--training-data": "cats",

@@ -20,9 +20,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from small_networks import GAIN, Exported
 
-from bwcolor.chroma import predict_chroma
 from bwcolor.errors import FolderError, ModelError, NoPhotosError
-from bwcolor.session import load_model
+from bwcolor.inference.predict import predict_chroma
+from bwcolor.inference.session import load_model
 
 WIDTH = 6  # channels between the convolutions below
 

@@ -22,7 +22,7 @@ from tiny_model import tiny_onnx
 from torch import Tensor, nn
 
 from bwcolor.errors import ModelError, UsageError
-from bwcolor.session import load_model
+from bwcolor.inference.session import load_model
 
 
 @pytest.mark.parametrize(("photos", "height", "width"), [(1, 64, 64), (3, 96, 160), (2, 101, 75), (1, 33, 1)])

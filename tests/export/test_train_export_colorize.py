@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from bwcolor.cli import app
-from bwcolor.metrics import colourfulness
+from bwcolor.cli.app import app
+from bwcolor.imaging.metrics import colourfulness
 
 SETTINGS = (
     "encoder=none", "widths=[16,8,8]", "skip_widths=[8,8,8]", "queries=4", "max_enlargement=0", "sizes=[32]",

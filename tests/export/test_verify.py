@@ -12,9 +12,9 @@ from PIL import Image
 from tiny_model import TINY_SPEC, tiny_onnx
 from torch import Tensor, nn
 
-from bwcolor.color import compose, rgb_to_lab
 from bwcolor.errors import ModelError
-from bwcolor.metrics import ciede2000
+from bwcolor.imaging.color import compose, rgb_to_lab
+from bwcolor.imaging.metrics import ciede2000
 
 
 class Off(nn.Module):

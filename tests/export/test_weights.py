@@ -14,13 +14,13 @@ from bwcolor_export.contract import our_contract, told_contract
 from bwcolor_export.onnx import ExportOptions, export_onnx
 from bwcolor_export.weights import from_checkpoint, from_state_dict
 from bwcolor_training import config as training_config
-from bwcolor_training.build import build_generator
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.networks.build import build_generator
 from small_networks import PHOTOS, UNET
 from torch import Tensor, nn
 
 from bwcolor.errors import UsageError
-from bwcolor.session import load_model
+from bwcolor.inference.session import load_model
 
 ARCH = "unet-31m"
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bwcolor.formats.jpeg import segments
+from bwcolor.photo.formats.jpeg import segments
 
 IN_PLACE = frozenset({"bits", "bytes", "noise", "blanked"})  # damage that moves nothing
 TELL_ZEROS = frozenset({"jpeg", "png", "gif", "jp2", "j2k"})

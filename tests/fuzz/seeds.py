@@ -13,9 +13,8 @@ import pillow_heif
 import tifffile
 from matrix.photos import GPS, GRAY_PROFILE, XMP
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
-from runtime.old_jpegs import tables_in_tags, whole
-from runtime.pictures import (
+from photo.old_jpegs import tables_in_tags, whole
+from photo.pictures import (
     SRGB_PROFILE,
     bmp_with_alpha,
     exif,
@@ -29,9 +28,10 @@ from runtime.pictures import (
     scene16,
     tiff,
 )
+from PIL import Image, PngImagePlugin
 
-from bwcolor.formats import jp2
-from bwcolor.formats.photoshop import iptc_block
+from bwcolor.photo.formats import jp2
+from bwcolor.photo.metadata.photoshop import iptc_block
 
 HEIGHT, WIDTH = 29, 37  # px: small, so that many files can be tried, odd, and more than one JPEG block or tile
 TILE = (16, 16)  # px

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-from fuzz.journey import FORMS, End, journey
+from fuzz.fuzz_target import FORMS, End, journey
 from fuzz.mutate import Input, mutated
 from fuzz.seeds import SEEDS
 
-from bwcolor.formats.decoders import Pixels
-from bwcolor.formats.known import Format
-from bwcolor.photo import open_scan
+from bwcolor.photo.formats.decoders import Pixels
+from bwcolor.photo.formats.known import Format
+from bwcolor.photo.scan import open_scan
 
 MEMORY = 1 << 30  # bytes that an input may take
 SECONDS = 5.0  # of processor time that it may take

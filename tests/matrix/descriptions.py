@@ -25,8 +25,8 @@ from matrix.expected import (
     options,
 )
 from matrix.photos import G8, G16, GRAY_PROFILE, Source, clear_png, deep_heic, described
+from photo.pictures import SRGB_PROFILE, gray, rgb
 from PIL import Image
-from runtime.pictures import SRGB_PROFILE, gray, rgb
 
 Make = Callable[[], Source]
 

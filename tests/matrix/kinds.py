@@ -59,8 +59,8 @@ from matrix.photos import (
     twelve_bits,
     two_depths,
 )
+from photo.pictures import bmp_with_alpha, gray, png, rgb, rgba, saved, scene, tiff
 from PIL import Image
-from runtime.pictures import bmp_with_alpha, gray, png, rgb, rgba, saved, scene, tiff
 
 # Name, file, what must come of it.
 Kind = tuple[str, Callable[[], Source], Expected]

@@ -7,14 +7,14 @@ import cv2
 import numpy as np
 from matrix.expected import Case
 from matrix.photos import Source, Unavailable
-from matrix.viewed import TURNS, Pixels, decoded, facts, form, luma, y_plane
-from runtime.pictures import FakeModel
+from matrix.rendered import TURNS, Pixels, decoded, facts, form, luma, y_plane
+from photo.pictures import FakeModel
 from tiny_model import TINY_SPEC
 
-from bwcolor.color import Array
-from bwcolor.formats.jpeg import luma_parts
-from bwcolor.pipeline import run
-from bwcolor.plan import find_jobs, settle
+from bwcolor.batch.plan import find_jobs, settle
+from bwcolor.batch.thread_pool import run
+from bwcolor.imaging.color import Array
+from bwcolor.photo.formats.jpeg import luma_parts
 
 # Cb and Cr of the model's four quarters: top left, top right, bottom left, bottom right of the upright photo.
 COLOURS = ((-0.10, 0.08), (0.08, -0.04), (-0.04, -0.06), (0.03, 0.09))

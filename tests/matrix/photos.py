@@ -12,10 +12,10 @@ import imagecodecs
 import numpy as np
 import pillow_heif
 import tifffile
-from matrix.viewed import DOTS, TITLE, Pixels, luma, y_plane
+from matrix.rendered import DOTS, TITLE, Pixels, luma, y_plane
+from photo.pictures import exif, gray, png_chunk, rgb, rgba, saved, scene, scene16, tiff
+from photo.test_icc import curv, profile
 from PIL import Image, PngImagePlugin
-from runtime.pictures import exif, gray, png_chunk, rgb, rgba, saved, scene, scene16, tiff
-from runtime.test_icc import curv, profile
 
 HEIGHT, WIDTH = 150, 211  # px; odd, and no multiple of 8 or 16
 CLEAR = 128  # the gray value that is transparent where a format has a single one

@@ -13,7 +13,7 @@ from bwcolor_training.errors import TrainingInputError
 from torch import nn
 from typer.testing import CliRunner
 
-from bwcolor.cli import app
+from bwcolor.cli.app import app
 
 
 def checkpoint(step: int = 5) -> Checkpoint:

@@ -23,7 +23,7 @@ from bwcolor_training.colours import (
     rgb_to_ab,
     soft_encode,
 )
-from bwcolor_training.degrade import to_luma
+from bwcolor_training.data.degrade import to_luma
 from bwcolor_training.errors import TrainingInputError
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -15,7 +15,7 @@ from bwcolor_training.colours import (
     rgb_to_ab,
     soft_encode,
 )
-from bwcolor_training.degrade import to_chroma, to_luma
+from bwcolor_training.data.degrade import to_chroma, to_luma
 from bwcolor_training.errors import TrainingInputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,7 +24,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bwcolor.color import LUMA_WEIGHTS, RGB_TO_XYZ, rgb_to_lab, srgb_to_linear
+from bwcolor.imaging.color import LUMA_WEIGHTS, RGB_TO_XYZ, rgb_to_lab, srgb_to_linear
 
 PIXELS = 8  # per example
 properties = settings(max_examples=100, deadline=None)

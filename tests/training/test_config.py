@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from bwcolor_training.build import build_generator
 from bwcolor_training.config import CHOICES, RANGES, TrainConfig, from_mapping, load_recipe, recipes
-from bwcolor_training.datasets import DATASETS
+from bwcolor_training.data.datasets import DATASETS
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.losses import check_losses
+from bwcolor_training.networks.build import build_generator
 
 RECIPES = ["default", "mobilenet", "pix2pix", "resnet18-gan", "resnet18-regression", "unet-31m", "unet-cifar"]
 DEFAULTS = TrainConfig()

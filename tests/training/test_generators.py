@@ -9,9 +9,9 @@ import pytest
 import torch
 from bwcolor_export.wrapper import AnySize
 from bwcolor_training.errors import TrainingInputError
-from bwcolor_training.pix2pix import Pix2PixUNet
-from bwcolor_training.resnet18 import ResNetUNet, ResNetUpsampler
-from bwcolor_training.unet import ClassicUNet
+from bwcolor_training.networks.pix2pix import Pix2PixUNet
+from bwcolor_training.networks.resnet18 import ResNetUNet, ResNetUpsampler
+from bwcolor_training.networks.unet import ClassicUNet
 from numpy.testing import assert_allclose
 from torch import Tensor, nn
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 import toy_training
-from bwcolor_training import data, loop, state
+from bwcolor_training import loop, state
 from bwcolor_training.checkpoint import load_checkpoint
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.critic import PatchCritic
-from bwcolor_training.degrade import to_chroma, to_luma
+from bwcolor_training.data import photo_sets as data
+from bwcolor_training.data.degrade import to_chroma, to_luma
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.networks.critic import PatchCritic
 from bwcolor_training.validate import validate
 from numpy.typing import NDArray
 from torch import Tensor, nn

@@ -12,9 +12,9 @@ from PIL import Image
 from toy_training import GAME, colour_photo, records, run
 from typer.testing import CliRunner
 
-from bwcolor.cli import app
-from bwcolor.metrics import colourfulness
-from bwcolor.spec import PRECISIONS
+from bwcolor.cli.app import app
+from bwcolor.imaging.metrics import colourfulness
+from bwcolor.models.spec import PRECISIONS
 
 MORE = 3  # steps, after it was resumed
 SIZE = 32  # px, of everything

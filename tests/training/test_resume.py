@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 import toy_training
-from bwcolor_training import progress
 from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
 from bwcolor_training.errors import TrainingInputError
+from bwcolor_training.reporting import progress
 from toy_training import CLASSIC, DAMAGED, EACH_STEP, GAME, PowerCut, records, run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

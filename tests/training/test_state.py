@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bwcolor_training import build, colours, degrade
+from bwcolor_training import colours
 from bwcolor_training.checkpoint import load_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.data import PhotoSet, one_source
+from bwcolor_training.data import degrade
+from bwcolor_training.data.photo_sets import PhotoSet, one_source
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.losses import Truth, pixel_weight
+from bwcolor_training.networks import build
 from bwcolor_training.state import (
     NETWORK_SETTINGS,
     Run,

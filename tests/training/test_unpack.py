@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from bwcolor_training import fetch as module
+from bwcolor_training.data import fetch as module
+from bwcolor_training.data.fetch import unpack
 from bwcolor_training.errors import TrainingInputError
-from bwcolor_training.fetch import unpack
 
 
 def tar(path: Path, members: dict[str, bytes | tarfile.TarInfo], mode: str = "w:gz") -> Path:

@@ -11,13 +11,13 @@ import torch
 from bwcolor_training import colours
 from bwcolor_training import validate as module
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.data import PhotoSet, one_source
+from bwcolor_training.data.photo_sets import PhotoSet, one_source
 from bwcolor_training.validate import SAMPLES, Validation, validate
 from torch import Tensor, nn
 
-from bwcolor.color import luma
-from bwcolor.evaluate import square
-from bwcolor.metrics import score
+from bwcolor.checks.evaluate import square
+from bwcolor.imaging.color import luma
+from bwcolor.imaging.metrics import score
 
 CPU = torch.device("cpu")
 SIZE = 64  # px

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bwcolor.color import (
+from bwcolor.imaging.color import (
     CB_SCALE,
     CB_TO_G,
     CR_SCALE,

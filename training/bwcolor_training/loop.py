@@ -13,17 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bwcolor_training import data, datasets, losses
-from bwcolor_training.build import decode
+from bwcolor_training import losses
 from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.degrade import Degradation, degrade
+from bwcolor_training.data import datasets, photo_sets
+from bwcolor_training.data.degrade import Degradation, degrade
+from bwcolor_training.data.prefetch import Prefetcher
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.losses import Predicted, Truth
+from bwcolor_training.networks.build import decode
+from bwcolor_training.networks.pretrained import announcement
 from bwcolor_training.precision import autocast
-from bwcolor_training.prefetch import Prefetcher
-from bwcolor_training.pretrained import announcement
-from bwcolor_training.progress import TrainingLog
+from bwcolor_training.reporting.progress import TrainingLog
 from bwcolor_training.state import (
     Run,
     Start,
@@ -89,8 +90,8 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
     config = begun.config if minutes is None else dataclasses.replace(begun.config, minutes=minutes)
     begun = dataclasses.replace(begun, config=config)
     photo_set, processes = _gather(source, config, device, log)
-    weights = data.photo_weights(photo_set, config.folders, config.min_colorfulness)
-    train_numbers, valid_numbers = data.split(photo_set, config.validation, weights)
+    weights = photo_sets.photo_weights(photo_set, config.folders, config.min_colorfulness)
+    train_numbers, valid_numbers = photo_sets.split(photo_set, config.validation, weights)
     if not len(train_numbers):
         raise TrainingInputError(
             f"All {len(photo_set)} photos fell into the validation share or have weight 0; add photos, or --set"
@@ -124,8 +125,8 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
     return out / "model.pt"
 
 
-def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSet,
-          weights: NDArray[np.float64] | None, train_numbers: data.Numbers, valid_numbers: data.Numbers,
+def _loop(run: Run, processes: Processes, log: TrainingLog, photos: photo_sets.PhotoSet,
+          weights: NDArray[np.float64] | None, train_numbers: photo_sets.Numbers, valid_numbers: photo_sets.Numbers,
           ) -> None:  # fmt: skip
     config, device, main = run.config, processes.device, processes.rank == 0
     game = losses.adversary(config)
@@ -137,9 +138,9 @@ def _loop(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSe
         while (progress := _shared_progress(run, processes)) < 1:
             if stage(config, progress) != present:
                 present = stage(config, progress)
-                numbers = data.large_enough(photos, train_numbers, config.sizes[present], config.max_enlargement)
+                numbers = photo_sets.large_enough(photos, train_numbers, config.sizes[present], config.max_enlargement)
                 log.stage(config, present, processes.world, len(numbers))
-                prefetcher.start(data.batches(
+                prefetcher.start(photo_sets.batches(
                     photos, numbers, config.sizes[present], config.batches[present], config.min_scale,
                     config.seed * 1000 + processes.rank, run.step, weights,
                 ))  # fmt: skip
@@ -203,7 +204,9 @@ def _critic_step(run: Run, critic: nn.Module, game: losses.Adversary, predicted:
     return float(loss.detach())
 
 
-def _validate(run: Run, processes: Processes, log: TrainingLog, photos: data.PhotoSet, numbers: data.Numbers) -> None:
+def _validate(
+    run: Run, processes: Processes, log: TrainingLog, photos: photo_sets.PhotoSet, numbers: photo_sets.Numbers
+) -> None:
     result: Validation | None = validate(
         run.ema, photos, numbers, run.config, mean_chroma=run.mean_chroma, rarity=run.rarity, device=processes.device
     )
@@ -243,16 +246,18 @@ def _name(source: Source, config: TrainConfig) -> str:
     return ", ".join(told)
 
 
-def _gather(source: Source, config: TrainConfig, device: str, log: TrainingLog) -> tuple[data.PhotoSet, Processes]:
+def _gather(
+    source: Source, config: TrainConfig, device: str, log: TrainingLog
+) -> tuple[photo_sets.PhotoSet, Processes]:
     """The photos and the processes that share the work. The first process decodes before the others join."""
     if not source.names(config):
         raise TrainingInputError(f"Recipe {config.recipe} has no data set of its own: name a folder of colour photos.")
 
-    def load() -> tuple[data.PhotoSet, data.Rejected]:
+    def load() -> tuple[photo_sets.PhotoSet, photo_sets.Rejected]:
         photos, rejected = datasets.load(
             source.names(config), config.short_side, source.cache, source.fit, source.manifests, log.preparing
         )
-        data.check_held_out(photos, source.held_out)
+        photo_sets.check_held_out(photos, source.held_out)
         return photos, rejected
 
     used = _device(device)

@@ -12,14 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bwcolor_training import colours, degrade
-from bwcolor_training.build import build_critic, build_generator
+from bwcolor_training import colours
 from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.critic import PatchCritic
-from bwcolor_training.data import PhotoSet
+from bwcolor_training.data import degrade
+from bwcolor_training.data.photo_sets import PhotoSet
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.losses import adversary, check_losses, needs_rarity
+from bwcolor_training.networks.build import build_critic, build_generator
+from bwcolor_training.networks.critic import PatchCritic
 from bwcolor_training.precision import loss_scaler
 
 # What shapes a network and what it was made from; comes with weights that a run starts from.

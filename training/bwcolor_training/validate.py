@@ -7,16 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bwcolor.color import compose, luma
-from bwcolor.evaluate import square
-from bwcolor.metrics import Summary, score, summarize
-from bwcolor_training import degrade
-from bwcolor_training.build import decode
+from bwcolor.checks.evaluate import square
+from bwcolor.imaging.color import compose, luma
+from bwcolor.imaging.metrics import Summary, score, summarize
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.data import PhotoSet
+from bwcolor_training.data import degrade
+from bwcolor_training.data.photo_sets import PhotoSet
 from bwcolor_training.losses import Predicted, Truth, colour_error, pixel_losses
-from bwcolor_training.plots import Sample
+from bwcolor_training.networks.build import decode
 from bwcolor_training.precision import autocast
+from bwcolor_training.reporting.plots import Sample
 
 VALIDATION_PHOTOS = 128  # at most: more would slow training down on two cores
 SAMPLES = 16  # of them are shown

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bwcolor_training import degrade
+from bwcolor_training.data import degrade
 from PIL import Image, ImageOps
 from torch import Tensor
 

@@ -1,0 +1,1 @@
+"""Looking back, at results and at the machine: verify, evaluate, doctor."""

@@ -1,0 +1,1 @@
+"""Pixels and nothing else: color spaces, gamut, sizes, borders, metrics. NumPy and OpenCV only."""

@@ -1,0 +1,1 @@
+"""A photo's file: reading scans, writing color photos."""

@@ -1,0 +1,1 @@
+"""What a file says beside its pixels: EXIF, XMP, IPTC, profiles, and how they are carried over."""

@@ -1,0 +1,1 @@
+"""The computer: files that appear whole, disks, memory, processors, GPUs, packages."""

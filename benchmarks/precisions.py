@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from bwcolor.checks.evaluate import square
 from bwcolor.imaging.color import compose, luma, rgb_to_lab
 from bwcolor.imaging.metrics import ciede2000
-from bwcolor.inference.session import OnnxModel, load_model
+from bwcolor.inference.onnx_model import OnnxModel
+from bwcolor.inference.session import load_model
 from bwcolor.models.model_io import network_chroma, network_input
 from bwcolor.photo.formats.known import EXTENSIONS
 from bwcolor.photo.scan import read_rgb

@@ -23,9 +23,9 @@ from bwcolor.batch.plan import find_jobs
 from bwcolor.imaging.color import compose, luma, rgb_to_lab
 from bwcolor.imaging.metrics import ciede2000, colourfulness
 from bwcolor.imaging.resizing import reduced_to, scaled_size
+from bwcolor.inference.onnx_model import OnnxModel
 from bwcolor.inference.predict import predict_chroma
 from bwcolor.inference.registry import load
-from bwcolor.inference.session import OnnxModel
 from bwcolor.photo.scan import read_rgb
 
 

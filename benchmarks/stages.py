@@ -27,9 +27,9 @@ from bwcolor.batch.memory_budget import PixelBudget
 from bwcolor.batch.plan import Job
 from bwcolor.batch.process_photo import colorize_photo
 from bwcolor.imaging.gamut import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
+from bwcolor.inference.onnx_model import OnnxModel
 from bwcolor.inference.predict import predict_chroma
 from bwcolor.inference.registry import load
-from bwcolor.inference.session import OnnxModel
 from bwcolor.options import ColorizeOptions
 from bwcolor.photo.encode import chroma_quantization
 from bwcolor.photo.formats.jpeg import GrayEncoder, carry_luma

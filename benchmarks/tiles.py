@@ -30,9 +30,9 @@ from bwcolor.imaging.color import Array, luma, rgb_to_lab
 from bwcolor.imaging.gamut import compose_pixels
 from bwcolor.imaging.metrics import Scores, ciede2000, score, summarize
 from bwcolor.imaging.resizing import scaled_size
+from bwcolor.inference.onnx_model import OnnxModel
 from bwcolor.inference.predict import OVERLAP, WORKING_SCALE, predict_chroma
 from bwcolor.inference.registry import load
-from bwcolor.inference.session import OnnxModel
 from bwcolor.inference.tiling import plan_tiles
 from bwcolor.options import Detail
 from bwcolor.photo.scan import read_rgb

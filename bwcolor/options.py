@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
 from bwcolor.errors import UsageError
-from bwcolor.photo.formats.known import MAX_FILE_PIXELS
 
 # The version of the way from a photo's luma to its chroma, in ledgers and labels. Raise it whenever that way, or a
 # default on it, changes: outputs of another version are stale. 1: until tones were stretched; it was not recorded.
 COLOR_PATH = 2
+MAX_FILE_PIXELS = 15_000_000_000  # px of all pages of a file, by default: 1,000 pages of 15 megapixels
 Detail = Literal["fast", "auto", "max"]
 Tones = Literal["full", "as-is"]
 OutputFormat = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp"]

@@ -26,7 +26,7 @@ TORCH = {"torch", "torchvision", "onnx", "onnxscript"}
 def test_the_process_that_colorizes_never_imports_torch(tiny_model: Path, repository: Path, tmp_path: Path) -> None:
     loaded = _modules_after(
         "from pathlib import Path\n"
-        "from bwcolor.runs import worker\n"
+        "from bwcolor.batch import worker\n"
         "from bwcolor.batch.plan import find_jobs\n"
         "from bwcolor.batch.thread_pool import run\n"
         "from bwcolor.options import ColorizeOptions\n"

@@ -4,14 +4,14 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bwcolor.errors import UsageError
 from bwcolor.photo.formats.signatures import BLANKS
+from bwcolor.system.disk import Rules
 
-LONGEST = 255  # bytes of a file's name, on nearly all disks
 MARKS = (8, 16, 64)  # hexadecimal digits that tell names apart; more where fewer do not
 
 
@@ -31,20 +31,6 @@ class Naming:
         """The output of the photo with this path below the input folder."""
         called = name.with_name(f"{name.stem}{self.suffix}{name.suffix.rstrip(BLANKS)}")
         return out / ("_".join(called.parts) if self.flat else called)
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a disk makes of names. fold: what makes names the same that it takes for the same. accepted: a name with
-    what it refuses replaced. longest: bytes of a name."""
-
-    fold: Callable[[str], str]
-    accepted: Callable[[str], str] = str
-    longest: int = LONGEST
-
-    def takes(self, name: str) -> bool:
-        """Whether a file or a folder may be called so."""
-        return self.accepted(name) == name and len(os.fsencode(name)) <= self.longest
 
 
 @dataclass(frozen=True, slots=True)

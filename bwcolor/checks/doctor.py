@@ -95,7 +95,7 @@ def _system() -> Iterator[Finding]:
     def fine(name: str, words: str, /, **facts: Any) -> Finding:
         return Finding("system", name, "ok", words, facts=facts)
 
-    folder = str(Path(__file__).parent)
+    folder = str(Path(__file__).parents[1])
     yield fine("bwcolor", f"{__version__}, in {folder}", version=__version__, folder=folder)
     kind, bits = platform.python_implementation(), 64 if sys.maxsize > 2**32 else 32
     version, alone = platform.python_version(), sys.prefix != sys.base_prefix

@@ -15,8 +15,9 @@ from bwcolor.checks.equal_colorfulness import SHARES, EqualScores, EqualSummary,
 from bwcolor.checks.evaluate import Evaluation, calibration
 from bwcolor.errors import FolderError, UsageError
 from bwcolor.imaging.metrics import HUES, Scores, summarize
+from bwcolor.inference.onnx_model import OnnxModel
 from bwcolor.inference.registry import write_file
-from bwcolor.inference.session import Average, OnnxModel
+from bwcolor.inference.session import Average
 from bwcolor.models.sidecar import Measurement, card_content, card_path, is_ours
 
 JSON_FORMAT = "bwcolor-eval-1"

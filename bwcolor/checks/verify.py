@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from PIL import ExifTags
 
 from bwcolor.errors import PhotoError
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.orientation import upright
+from bwcolor.options import MAX_FILE_PIXELS
 from bwcolor.photo.encode import is_lossless_webp
-from bwcolor.photo.formats.decoders import Pixels
 from bwcolor.photo.formats.header import reason
 from bwcolor.photo.formats.jpeg import carried_frame, luma_coding, luma_parts
 from bwcolor.photo.formats.jpeg_repair import mended
-from bwcolor.photo.formats.known import MAX_FILE_PIXELS, Format
+from bwcolor.photo.formats.known import Format
 from bwcolor.photo.formats.tifftags import GPS, NARROWER, Tag
 from bwcolor.photo.metadata import xmp as packets
 from bwcolor.photo.metadata.exiftags import described

@@ -66,7 +66,7 @@ from bwcolor.cli.options import (
     Tones,
     TonesChoice,
 )
-from bwcolor.photo.formats.known import MAX_FILE_PIXELS
+from bwcolor.options import MAX_FILE_PIXELS
 
 if TYPE_CHECKING:
     from bwcolor.batch.discovery import Choice

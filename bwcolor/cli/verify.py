@@ -12,7 +12,7 @@ import typer
 
 from bwcolor.cli.exit_codes import EXIT_SOME_FAILED, errors_as_sentences
 from bwcolor.cli.options import LabelChoice, MaxFilePixels, MaxPixels
-from bwcolor.photo.formats.known import MAX_FILE_PIXELS
+from bwcolor.options import MAX_FILE_PIXELS
 
 if TYPE_CHECKING:
     from bwcolor.batch.discovery import LeftOut

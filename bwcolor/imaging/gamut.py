@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.color import CB_SCALE, CB_TO_G, CR_SCALE, CR_TO_G, Array, chroma_limit, compose, unit
 from bwcolor.imaging.resizing import CUBIC, enlarged_strips, reduced_to
 from bwcolor.options import Sampling
-from bwcolor.photo.formats.decoders import Pixels
 
 STRIP_ROWS = 64
 TO_RGB = np.array([[0, CR_SCALE], [-CB_TO_G, -CR_TO_G], [CB_SCALE, 0]], np.float32)  # what Cb and Cr add to luma

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.color import Array
 from bwcolor.imaging.orientation import as_stored, upright
-from bwcolor.photo.formats.decoders import Pixels
 
 TEXT = "AI colour"
 LONG_SIDE = 1024  # px, at least, of the chroma that letters are drawn into, unless the photo is smaller

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from bwcolor.errors import UsageError
 from bwcolor.inference.failover import SMALLEST_TILE
-from bwcolor.inference.session import BATCH, Average, OnnxModel
+from bwcolor.inference.onnx_model import BATCH, OnnxModel
+from bwcolor.inference.session import Average
 from bwcolor.models.spec import MAX_SIDE
 from bwcolor.system.machine import memory
 

@@ -6,17 +6,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.borders import border_weight
 from bwcolor.imaging.color import Array, unit
 from bwcolor.imaging.levels import AS_IS, Stretch, full_tones
 from bwcolor.imaging.orientation import as_stored, upright
 from bwcolor.imaging.resizing import reduced_to, resized, scaled_size
 from bwcolor.inference.device_errors import Trouble
-from bwcolor.inference.session import Average, Model, Network, carried_out, networks
+from bwcolor.inference.failover import run_with_failover
+from bwcolor.inference.onnx_model import Network
+from bwcolor.inference.session import Average, Model, networks
 from bwcolor.inference.tiling import feather, plan_tiles
 from bwcolor.models.model_io import network_chroma, network_input
 from bwcolor.options import Detail, Tones
-from bwcolor.photo.formats.decoders import Pixels
 
 WORKING_SCALE = 2  # tiles see the photo at up to this many times the scale of the whole-photo pass
 TILES_FROM = 1.5  # a working image must have this many times the whole pass's pixels to be tiled
@@ -42,7 +44,7 @@ class Prediction:
 def predict(luma: Pixels, orientation: int, model: Model, detail: Detail, tones: Tones = "full") -> Prediction:
     """As predict_chroma, with what really made the chroma, and unless detail is "fast" how doubtful it is."""
     passes = [
-        carried_out(network, lambda now: PASSES[now.spec.shape](luma, orientation, now, detail, tones))
+        run_with_failover(network, lambda now: PASSES[now.spec.shape](luma, orientation, now, detail, tones))
         for network in networks(model)
     ]
     chroma = as_stored(_mean([found.chroma for found, _ in passes]), orientation)

@@ -17,8 +17,9 @@ from bwcolor.errors import FolderError, ModelError, PhotoError, UsageError
 from bwcolor.imaging.gamut import compose_pixels
 from bwcolor.imaging.metrics import colourfulness
 from bwcolor.inference.failover import InWork
+from bwcolor.inference.onnx_model import OnnxModel
 from bwcolor.inference.predict import predict_chroma
-from bwcolor.inference.session import Average, Choice, OnnxModel, load_chosen
+from bwcolor.inference.session import Average, Choice, load_chosen
 from bwcolor.models.modelfile import ModelFile
 from bwcolor.models.names import BUNDLED, SHA256, check_not_reserved, name_of
 from bwcolor.models.selfcheck import trial_pictures

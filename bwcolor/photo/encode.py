@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bwcolor.errors import PhotoError
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.color import Array
 from bwcolor.imaging.gamut import STRIP_ROWS, chroma_strips, compose_pixels, composed_strips
 from bwcolor.imaging.orientation import upright
 from bwcolor.imaging.resizing import reduced_to
 from bwcolor.options import Sampling
-from bwcolor.photo.formats.decoders import Pixels, to_eight_bits
+from bwcolor.photo.formats.decoders import to_eight_bits
 from bwcolor.photo.formats.jpeg import GrayEncoder, carried_frame, carry_luma, encode_gray, luma_coding
 from bwcolor.photo.formats.jpeg_repair import mended
 from bwcolor.photo.formats.known import Format

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bwcolor.errors import PassingError, PhotoError
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.color_detection import Kind, kind_of
 from bwcolor.imaging.orientation import upright
+from bwcolor.options import MAX_FILE_PIXELS
 from bwcolor.photo.formats import jp2, png
-from bwcolor.photo.formats.decoders import DECODE, Decoded, Pixels, decode_jpeg, readable
+from bwcolor.photo.formats.decoders import DECODE, Decoded, decode_jpeg, readable
 from bwcolor.photo.formats.header import EMPTY, header_of, pillow_formats, reason
 from bwcolor.photo.formats.jpeg import APP1, SOI, SOS, segments
-from bwcolor.photo.formats.known import MAX_FILE_PIXELS, Format, Header, check_size, page_named
+from bwcolor.photo.formats.known import Format, Header, check_size, page_named
 from bwcolor.photo.formats.tiffpages import decode_tiff_page, is_gray_page
 from bwcolor.photo.metadata import exif
 from bwcolor.photo.page_role import Role, role_of

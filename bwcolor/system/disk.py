@@ -8,13 +8,14 @@ import secrets
 import string
 import time
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK
 
-from bwcolor.batch.naming import LONGEST, Rules
 from bwcolor.system.filesystem import OWN_FOLDER, kind_of_disk
 
+LONGEST = 255  # bytes of a file's name, on nearly all disks
 IGNORING_CASE = frozenset({"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "cifs", "smb3", "hfsplus", "apfs"})
 PLAIN = frozenset(string.ascii_letters + string.digits + " !#$%&'()+,-.;=@[]^_`{}~")  # what every disk takes in names
 CUT_OFF = frozenset(". ")  # what Windows, and Linux on FAT and exFAT, take away from the end of a name
@@ -25,6 +26,20 @@ REFUSALS = frozenset({
 TRIAL = "trial-"  # begins the names of folders for trial files
 LEFT_OVER = 3600.0  # seconds after which nobody uses one any more
 TOGETHER = 40  # characters tried in one name, which stays below 255 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a disk makes of names. fold: what makes names the same that it takes for the same. accepted: a name with
+    what it refuses replaced. longest: bytes of a name."""
+
+    fold: Callable[[str], str]
+    accepted: Callable[[str], str] = str
+    longest: int = LONGEST
+
+    def takes(self, name: str) -> bool:
+        """Whether a file or a folder may be called so."""
+        return self.accepted(name) == name and len(os.fsencode(name)) <= self.longest
 
 
 class Disk:

@@ -69,7 +69,7 @@ def install_line(extra: str) -> str:
     try:
         said = metadata.requires("bwcolor") or []
     except metadata.PackageNotFoundError:
-        return f'pip install "{Path(__file__).resolve().parent.parent}[{extra}]"'
+        return f'pip install "{Path(__file__).resolve().parents[2]}[{extra}]"'
     wanted = [row.partition(";")[0].strip() for row in said if re.search(rf"""extra == ['"]{extra}['"]""", row)]
     return " ".join(["pip install", *(f'"{one}"' for one in wanted)])
 

@@ -11,10 +11,10 @@ from photo.pictures import gray, saved, scene, tiff
 from bwcolor.batch.plan import find_jobs, settle
 from bwcolor.checks.verify import in_colour_already, verify_photo
 from bwcolor.errors import PhotoError
-from bwcolor.options import ColorizeOptions
+from bwcolor.options import MAX_FILE_PIXELS, ColorizeOptions
 from bwcolor.photo.formats.header import read_header
 from bwcolor.photo.formats.jpeg import EOI, MOST_SCANS, SOS, segments
-from bwcolor.photo.formats.known import MAX_FILE_PIXELS, check_size
+from bwcolor.photo.formats.known import check_size
 from bwcolor.photo.scan import open_scan, read_photo
 
 LIMIT = ColorizeOptions().max_pixels

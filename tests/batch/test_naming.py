@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from photo.pictures import gray, saved, scene
 
-from bwcolor.batch.naming import LONGEST, Naming, Rules, Wanted, marks_in_words, told_apart
+from bwcolor.batch.naming import Naming, Wanted, marks_in_words, told_apart
 from bwcolor.batch.plan import Plan, find_jobs, settle
 from bwcolor.errors import UsageError
 from bwcolor.options import ColorizeOptions
-from bwcolor.system.disk import Disk
+from bwcolor.system.disk import LONGEST, Disk, Rules
 
 Fold = Callable[[str], str]
 OUT = Path("/out")

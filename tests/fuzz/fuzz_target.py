@@ -15,8 +15,8 @@ import numpy as np
 import bwcolor
 from bwcolor.checks.verify import Check, verify_photo
 from bwcolor.errors import BwcolorError, ModelError, PhotoError
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.photo.encode import Coding, Page, encode, small_picture
-from bwcolor.photo.formats.decoders import Pixels
 from bwcolor.photo.formats.known import WRITABLE, Format, Header, output_format
 from bwcolor.photo.formats.tiffpages import page_layout
 from bwcolor.photo.formats.tifftags import read_tags

@@ -21,7 +21,7 @@ from fuzz.fuzz_target import FORMS, End, journey
 from fuzz.mutate import Input, mutated
 from fuzz.seeds import SEEDS
 
-from bwcolor.photo.formats.decoders import Pixels
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.photo.formats.known import Format
 from bwcolor.photo.scan import open_scan
 

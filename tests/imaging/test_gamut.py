@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.color import Array, chroma_limit, compose
 from bwcolor.imaging.gamut import TO_RGB, Reach, chroma_strips, compose_pixels
 from bwcolor.imaging.resizing import enlarged_strips
 from bwcolor.options import Sampling
-from bwcolor.photo.formats.decoders import Pixels
 
 SIDES = st.integers(1, 150)
 STRENGTHS = st.sampled_from([0.0, 0.01, 0.1, 0.5])

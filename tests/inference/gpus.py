@@ -15,8 +15,9 @@ from tiny_model import TINY_SPEC, pointwise_onnx
 
 from bwcolor.imaging.color import Array
 from bwcolor.inference import devices
+from bwcolor.inference.onnx_model import OnnxModel
 from bwcolor.inference.predict import Prediction, predict
-from bwcolor.inference.session import Average, Choice, OnnxModel
+from bwcolor.inference.session import Average, Choice
 
 RuntimeException = ort.capi.onnxruntime_pybind11_state.RuntimeException
 RUNNING = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running"

@@ -11,8 +11,9 @@ from tiny_model import write_tiny
 from bwcolor.errors import UsageError
 from bwcolor.inference import batching
 from bwcolor.inference.batching import BYTES_A_PIXEL, SHARE, portioned
+from bwcolor.inference.onnx_model import BATCH, OnnxModel
 from bwcolor.inference.predict import predict_chroma
-from bwcolor.inference.session import BATCH, Average, OnnxModel, load_model
+from bwcolor.inference.session import Average, load_model
 from bwcolor.system.machine import Memory
 
 

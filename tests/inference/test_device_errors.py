@@ -162,7 +162,8 @@ def test_so_many_threads_are_inside_at_once(threads: int) -> None:
 
 SCARCE = """
 import resource, numpy as np
-from bwcolor.inference.session import carried_out, troubles_of
+from bwcolor.inference.failover import run_with_failover
+from bwcolor.inference.session import troubles_of
 from bwcolor.inference.registry import load
 
 model = load("default", "cpu")
@@ -171,11 +172,11 @@ larger = batch[:1].repeat(3, 2)
 with open("/proc/self/statm") as numbers:
     held = int(numbers.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 200_000_000,) * 2)
-out, by = carried_out(model, lambda network: network.run(batch))
+out, by = run_with_failover(model, lambda network: network.run(batch))
 print(out.shape, by.pictures in (1, 2), all(np.array_equal(out[0], one) for one in out), *troubles_of(model))
 resource.setrlimit(resource.RLIMIT_AS, (held, held + 200_000_000))
 try:
-    carried_out(model, lambda network: network.run(larger))
+    run_with_failover(model, lambda network: network.run(larger))
 except Exception as error:
     print(error)
 """

@@ -30,7 +30,9 @@ from bwcolor.imaging.color import Array
 from bwcolor.inference import failover
 from bwcolor.inference.device_errors import SharedSession, Trouble
 from bwcolor.inference.devices import THREADS_ON_GPU
-from bwcolor.inference.session import Average, Choice, Network, OnnxModel, carried_out, load_chosen, troubles_of
+from bwcolor.inference.failover import run_with_failover
+from bwcolor.inference.onnx_model import Network, OnnxModel
+from bwcolor.inference.session import Average, Choice, load_chosen, troubles_of
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_a_device_that_was_asked_for_never_becomes_the_cpu(
     gpu.rule = lambda number, shape: ARENA if number == 2 else ""
     check_colour(colour(model).chroma, "cuda:0")
     assert len(gpu.opened) == 3, "one that did is"
-    assert model._standing.troubles == troubles_of(model), "the list does not grow with the run"
+    assert model.failover.troubles == troubles_of(model), "the list does not grow with the run"
 
 
 def test_one_photo_opens_one_new_session_whatever_the_others_do_on_it(
@@ -193,7 +195,7 @@ def test_one_photo_opens_one_new_session_whatever_the_others_do_on_it(
         raise Trouble("memory", "cuda:0", "", 1)
 
     with pytest.raises(Trouble):
-        carried_out(model, work)
+        run_with_failover(model, work)
     assert (tries, len(gpu.opened)) == (2, 2)
 
 
@@ -205,7 +207,7 @@ def test_a_session_that_another_thread_closed_is_no_reason_for_smaller_tiles(
     gpu.opening = "CUDA failure 2: out of memory ; GPU=0"
 
     def work(network: Network) -> Array:
-        model._shared.close()
+        model.shared.close()
         try:
             return network.run(np.zeros((1, 1, 128, 128), np.float32))
         except Trouble as trouble:
@@ -213,7 +215,7 @@ def test_a_session_that_another_thread_closed_is_no_reason_for_smaller_tiles(
             raise
 
     with pytest.raises(Trouble):
-        carried_out(model, work)
+        run_with_failover(model, work)
     assert troubles_of(model) == ()
 
 

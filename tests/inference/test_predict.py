@@ -12,13 +12,13 @@ from photo.pictures import FakeModel, flat, scene, scene16
 from PIL import Image, ImageOps
 from tiny_model import TINY_SPEC
 
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.color import Array
 from bwcolor.imaging.orientation import as_stored, upright
 from bwcolor.inference import predict as chroma_module
 from bwcolor.inference.predict import SECOND_SHARE, SECOND_SIZE
 from bwcolor.inference.session import Average
 from bwcolor.options import Detail
-from bwcolor.photo.formats.decoders import Pixels
 
 # Photos are fed as they are here; test_levels.py is about their tones.
 predict = functools.partial(chroma_module.predict, tones="as-is")

@@ -16,6 +16,7 @@ from tiny_model import TINY_SPEC, pointwise_onnx, tiny_onnx, write_tiny
 
 from bwcolor.errors import FolderError, ModelError, UsageError
 from bwcolor.inference import registry, session
+from bwcolor.inference.onnx_model import OnnxModel
 from bwcolor.inference.predict import predict_chroma
 from bwcolor.inference.registry import (
     Entry,
@@ -104,7 +105,7 @@ def test_the_precision_goes_by_where_it_runs(
 def test_the_model_line_says_which_file_and_why(two_precisions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     processor(monkeypatch, "AVX-VNNI")
     model = load("default", "auto")
-    assert isinstance(model, session.OnnxModel)
+    assert isinstance(model, OnnxModel)
     assert model.path == two_precisions / "default-int8.onnx"
     (line,) = model.lines
     assert line.startswith("model tiny 1 int8 (SHA-256 ")
@@ -123,7 +124,7 @@ def test_a_missing_file_is_not_replaced_by_one_of_another_precision(
 def test_a_precision_can_be_asked_for_by_name(two_precisions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     processor(monkeypatch, "AVX-VNNI")
     model = load("default-fp16", "cpu")
-    assert isinstance(model, session.OnnxModel)
+    assert isinstance(model, OnnxModel)
     assert model.path == two_precisions / "default-fp16.onnx"
     assert model.spec.precision == "fp16"
     with pytest.raises(ModelError, match="neither a file nor"):
@@ -152,7 +153,7 @@ def test_an_added_model_is_found_and_its_copy_is_used(tmp_path: Path, models: Pa
     assert target == models / "mine.onnx"
     assert sorted(path.name for path in models.iterdir()) == ["mine.onnx", "mine.onnx.json"]
     model = load("mine", "cpu")
-    assert isinstance(model, session.OnnxModel)
+    assert isinstance(model, OnnxModel)
     assert model.path == target
 
 

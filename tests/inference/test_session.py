@@ -258,7 +258,7 @@ def test_a_device_that_fails_later_is_an_error_and_not_a_move_to_the_cpu(tiny_mo
         def run(self, *_: object) -> None:
             raise ort.capi.onnxruntime_pybind11_state.EPFail("CUDA failure 700")
 
-    model._shared._session._sess = Failing()  # type: ignore[union-attr]
+    model.shared._session._sess = Failing()  # type: ignore[union-attr]
     with pytest.raises(ModelError, match="CUDA failure 700"):
         model.run(np.zeros((1, 1, 32, 32), np.float32))
 
@@ -390,7 +390,7 @@ class OddNetwork:
     "shape", [(2, 2, 64, 64), (1, 1, 64, 64), (1, 3, 64, 64), (1, 2, 32, 32), (1, 2, 64), (1, 2), (), (0, 2, 64, 64)]
 )
 def test_an_output_of_another_shape_is_the_models_fault(shape: tuple[int, ...], tiny_model: Path) -> None:
-    odd = dataclasses.replace(load_model(tiny_model, "cpu"), _shared=OddNetwork(shape))  # type: ignore[arg-type]
+    odd = dataclasses.replace(load_model(tiny_model, "cpu"), shared=OddNetwork(shape))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"the model is unfit: pictures \(1, 1, 64, 64\) gave .*, not two channels of"):
         odd.run(np.zeros((1, 1, 64, 64), np.float32))
     luma = np.full((64, 64), 100, np.uint8)

@@ -15,19 +15,10 @@ from numpy.testing import assert_allclose
 from bwcolor.errors import DeviceError, ModelError, UsageError
 from bwcolor.inference.device_errors import Trouble
 from bwcolor.inference.devices import THREADS_ON_GPU, all_of, gpus_named
-from bwcolor.inference.failover import Spread
+from bwcolor.inference.failover import LoadedModel, Spread, run_with_failover
+from bwcolor.inference.onnx_model import Network, OnnxModel
 from bwcolor.inference.registry import load
-from bwcolor.inference.session import (
-    Average,
-    Choice,
-    Network,
-    OnnxModel,
-    carried_out,
-    load_chosen,
-    on_gpu,
-    summary,
-    troubles_of,
-)
+from bwcolor.inference.session import Average, Choice, load_chosen, on_gpu, summary, troubles_of
 
 LEFT_OUT = "this GPU is left out, its photos go to the others"
 
@@ -52,7 +43,7 @@ def device_of(network: Network) -> str:
 
 def where(model: OnnxModel) -> str:
     """The GPU that the next piece of work would be given to."""
-    return carried_out(model, device_of)[0]
+    return run_with_failover(model, device_of)[0]
 
 
 @pytest.mark.parametrize(
@@ -144,9 +135,9 @@ def test_a_gpu_is_free_again_after_a_photo_and_after_a_failure(
 
     for _ in range(3):
         with pytest.raises(ModelError, match="not a number"):
-            carried_out(model, bad)
+            run_with_failover(model, bad)
         assert where(model) == "cuda:0"
-    assert carried_out(model, lambda network: (where(model), where(model)))[0] == ("cuda:1", "cuda:1")
+    assert run_with_failover(model, lambda network: (where(model), where(model)))[0] == ("cuda:1", "cuda:1")
 
 
 def test_what_is_no_trouble_of_the_device_is_not_tried_on_another(
@@ -206,7 +197,7 @@ def test_trouble_on_one_gpu_steps_down_on_that_one_alone(
     check_colour(colour(model).chroma, "cuda:0")
     assert tiles(gpus[0].fed)[-TILES:] == [(1, 128)] * TILES
     assert len(gpus[1].fed) == 1, "its test picture"
-    by_other, _ = carried_out(model, lambda network: colour(model))
+    by_other, _ = run_with_failover(model, lambda network: colour(model))
     check_colour(by_other.chroma, "cuda:1")
     assert max(count for count, _ in tiles(gpus[1].fed)) > 1
     assert troubles_of(model) == ("out of memory on cuda:0: fewer pictures at a time",)
@@ -266,7 +257,7 @@ def test_when_all_gpus_fail_the_photo_fails_and_none_is_left_out(
     for gpu in gpus:
         gpu.rule = lambda number, shape: ""
     check_colour(colour(model).chroma, "cuda:0")
-    assert carried_out(model, lambda network: where(model))[0] == "cuda:1"
+    assert run_with_failover(model, lambda network: where(model))[0] == "cuda:1"
 
 
 def test_a_gpu_that_was_left_out_is_better_than_none(gpus: tuple[Gpu, Gpu], choose: Callable[[str], Choice]) -> None:
@@ -277,7 +268,7 @@ def test_a_gpu_that_was_left_out_is_better_than_none(gpus: tuple[Gpu, Gpu], choo
     gpus[0].rule = lambda number, shape: ""
     gpus[1].rule = lambda number, shape: ARENA
     check_colour(colour(model).chroma, "cuda:0")
-    busy = carried_out(model, lambda network: where(model))[0]
+    busy = run_with_failover(model, lambda network: where(model))[0]
     assert busy == "cuda:0", "and now it is the other that is left out"
     assert [sentence for sentence in troubles_of(model) if LEFT_OUT in sentence] == [
         f"out of memory on cuda:0: {LEFT_OUT}",
@@ -314,7 +305,7 @@ def test_an_average_of_two_models_shares_the_gpus(gpus: tuple[Gpu, Gpu], choose:
     assert on_gpu(average)
     first, second = average.networks
     assert isinstance(second, OnnxModel)
-    assert carried_out(first, lambda _: where(second))[0] == "cuda:1", "one model's work counts for the other"
+    assert run_with_failover(first, lambda _: where(second))[0] == "cuda:1", "one model's work counts for the other"
     made = colour(average)
     singles = [colour(load_chosen(Choice(path).anywhere, "cuda")).chroma for path in files]
     assert_allclose(made.chroma, np.mean(singles, 0), atol=1e-5)
@@ -342,18 +333,18 @@ def test_work_that_was_in_flight_brings_no_gpu_back(gpus: tuple[Gpu, Gpu], choos
         return device_of(network)
 
     with ThreadPoolExecutor(2) as pool:
-        in_flight = pool.submit(carried_out, model, slow)
+        in_flight = pool.submit(run_with_failover, model, slow)
         assert begun.wait(10)
         with ThreadPoolExecutor(1) as other:  # while cuda:0 is busy this one is given to cuda:1, the next to cuda:0
-            holding = other.submit(carried_out, model, slow)
+            holding = other.submit(run_with_failover, model, slow)
             while gpus_in_hand(model) < 2:
                 time.sleep(0.01)
-            assert carried_out(model, fails_on_first)[0] == "cuda:1"
+            assert run_with_failover(model, fails_on_first)[0] == "cuda:1"
             may_end.set()
             assert {in_flight.result()[0], holding.result()[0]} == {"cuda:0", "cuda:1"}
     assert where(model) == "cuda:1", "it stays left out"
 
 
-def gpus_in_hand(model: OnnxModel) -> int:
-    assert isinstance(model._standing, Spread)
-    return sum(model._standing._in_work._count.values())
+def gpus_in_hand(model: LoadedModel) -> int:
+    assert isinstance(model.failover, Spread)
+    return sum(model.failover._in_work._count.values())

@@ -68,7 +68,8 @@ Kind = tuple[str, Callable[[], Source], Expected]
 
 def jpegs() -> tuple[Case, ...]:
     sizes = (  # height, width, limit of colour: a small picture has few pixels to take the mean of
-        (1300, 61, 0.006), (97, 61, 0.006), (64, 64, 0.006), (17, 33, 0.016), (8, 8, 0.016), (1, 40, None), (1, 1, None),
+        (1300, 61, 0.006), (97, 61, 0.006), (64, 64, 0.006), (17, 33, 0.016), (8, 8, 0.016), (1, 40, None),
+        (1, 1, None),
     )  # fmt: skip
     kinds: list[Kind] = [
         *((f"gray, quality {quality}", partial(jpeg, gray(G8), quality=quality), KEPT) for quality in (30, 75, 95)),

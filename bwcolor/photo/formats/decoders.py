@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bwcolor.errors import PhotoError
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.photo.formats import jp2, png
 from bwcolor.photo.formats.header import pillow_formats
 from bwcolor.photo.formats.jpeg import (
@@ -35,8 +36,6 @@ from bwcolor.photo.formats.jpeg_gaps import has_gap
 from bwcolor.photo.formats.jpeg_repair import ARITHMETIC, NO_END, lacks_end, mended
 from bwcolor.photo.formats.known import Format, Header
 from bwcolor.photo.formats.pnm import pnm_pixels
-
-Pixels = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16
 
 SEEN_SIDE = 512  # px, longest side at which a photo's colours are looked at
 MORE = bytes.fromhex("5aa53cc3") * 64  # entropy-coded data, put behind a scan

@@ -30,7 +30,7 @@ REDUCED = 1  # bit of NewSubfileType: a smaller version of another picture
 SUB_PAGES = 330  # tag of the pages inside a page
 MAX_PAGES = 10_000  # of a TIFF
 MAX_META = 1 << 26  # bytes of an AVIF's box of properties that are read
-OURS = str(Path(__file__).resolve().parents[1])
+OURS = str(Path(__file__).resolve().parents[2])
 # What tifffile takes from tags as they are, be they texts, fractions or rows of numbers.
 TIFF_NUMBERS = (
     "imagewidth", "imagelength", "samplesperpixel", "sampleformat", "rowsperstrip", "tilewidth", "tilelength",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bwcolor.errors import PhotoError
+from bwcolor.options import MAX_FILE_PIXELS
 
 Format = Literal["jpeg", "png", "tiff", "webp", "bmp", "gif", "jp2", "avif", "heic", "pnm"]
 
@@ -15,7 +16,6 @@ EXTENSIONS = frozenset({
     ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".jp2k", ".avif", ".heic", ".heif", ".hif",
     ".pnm", ".pbm", ".pgm", ".ppm",
 })  # fmt: skip
-MAX_FILE_PIXELS = 15_000_000_000  # px of all pages of a file, by default: 1,000 pages of 15 megapixels
 DEEP_FORMATS: frozenset[Format] = frozenset({"png", "tiff"})  # that hold 16 bits
 # Kinds that we can write in; photos of others become PNG, or TIFF from 9 bits up.
 WRITABLE: dict[Format, str] = {

@@ -14,17 +14,9 @@ from PIL import Image
 from tifffile import COMPRESSION, PHOTOMETRIC, SAMPLEFORMAT
 
 from bwcolor.errors import PhotoError
+from bwcolor.imaging.arrays import Pixels
 from bwcolor.imaging.orientation import as_stored
-from bwcolor.photo.formats.decoders import (
-    SEEN_SIDE,
-    Decoded,
-    Pixels,
-    from_pixels,
-    full_range,
-    reduced,
-    to_eight_bits,
-    to_luma,
-)
+from bwcolor.photo.formats.decoders import SEEN_SIDE, Decoded, from_pixels, full_range, reduced, to_eight_bits, to_luma
 from bwcolor.photo.formats.fax import FAX, check_fax, fax_pixels
 from bwcolor.photo.formats.header import bounded, sound
 from bwcolor.photo.formats.old_jpeg import old_jpeg_pieces, old_jpeg_pixels

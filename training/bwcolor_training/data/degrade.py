@@ -126,8 +126,10 @@ def scanned(gray: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def full_tones(gray: Tensor) -> Tensor:
-    """Stretched as bwcolor stretches what it shows a network: N1HW in 0..1 -> the same. See bwcolor.imaging.levels.full_tones,
-    of which this is the form for a batch of photos without margins."""
+    """Stretched as bwcolor stretches what it shows a network: N1HW in 0..1 -> the same.
+
+    See bwcolor.imaging.levels.full_tones, of which this is the form for a batch of photos without margins.
+    """
     shares = torch.tensor(PERCENTILES, device=gray.device) / 100
     low, high = torch.quantile(gray.flatten(1), shares, dim=1).view(2, -1, 1, 1, 1).unbind()
     black, white = low.clamp(max=BLACK), high.clamp(min=WHITE)

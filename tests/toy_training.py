@@ -14,7 +14,7 @@ import torch
 from bwcolor_training import loop, state
 from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bwcolor_training.config import TrainConfig, from_mapping
-from bwcolor_training.data import photo_sets
+from bwcolor_training.data import photo_sets, sampling
 from bwcolor_training.networks import build
 from bwcolor_training.networks.critic import PatchCritic
 from bwcolor_training.reporting import progress
@@ -134,7 +134,7 @@ def halves(photos: photo_sets.PhotoSet, numbers: photo_sets.Numbers, size: int, 
         yield whole[rank * batch : (rank + 1) * batch]
 
 
-original_batches = photo_sets.batches
+original_batches = sampling.batches
 
 
 PICTURES = ("draw_curves", "draw_samples", "write_report")
@@ -142,7 +142,7 @@ NO_PICTURES: list[Patch] = [(progress, name, lambda *_: None) for name in PICTUR
 # What makes several processes comparable to one.
 COMPARABLE: list[Patch] = [
     (build, "GENERATORS", build.GENERATORS | {"norm-free": lambda config, pretrained, outputs: NormFree(outputs)}),
-    (photo_sets, "batches", halves),
+    (sampling, "batches", halves),
     (state, "build_critic", norm_free_critic),
     (progress, "LOG_STEPS", 1),
 ]

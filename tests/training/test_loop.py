@@ -13,7 +13,7 @@ import toy_training
 from bwcolor_training import loop, state
 from bwcolor_training.checkpoint import load_checkpoint
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.data import photo_sets as data
+from bwcolor_training.data import photo_sets, sampling
 from bwcolor_training.data.degrade import to_chroma, to_luma
 from bwcolor_training.errors import TrainingInputError
 from bwcolor_training.networks.critic import PatchCritic
@@ -237,7 +237,7 @@ def test_steps_draw_differently_and_each_step_always_the_same(
     if crops == "always the same":
         config = dataclasses.replace(config, film_share=1.0, grain=20.0)
         some = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), np.uint8)
-        monkeypatch.setattr(data, "batches", lambda *_: itertools.repeat(some))
+        monkeypatch.setattr(sampling, "batches", lambda *_: itertools.repeat(some))
     first, again = (run(photos, tmp_path / name, config) for name in ("first", "again"))
     assert first.losses == again.losses
     assert len(set(first.losses.values())) == 6
@@ -280,17 +280,17 @@ def test_photos_of_a_folder_with_weight_0_are_never_seen(
     photos: Path, tiny: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[int] = set()
-    take = data.PhotoSet.photo
+    take = photo_sets.PhotoSet.photo
 
-    def note(self: data.PhotoSet, number: int) -> NDArray[np.uint8]:
+    def note(self: photo_sets.PhotoSet, number: int) -> NDArray[np.uint8]:
         seen.add(number)
         return take(self, number)
 
-    monkeypatch.setattr(data.PhotoSet, "photo", note)
+    monkeypatch.setattr(photo_sets.PhotoSet, "photo", note)
     monkeypatch.setattr(state, "_survey", lambda *_: (torch.zeros(2), None))  # looks at all of them
     config = dataclasses.replace(tiny, folders={"more": 0.0}, steps=20, validation=0.0)
     run(photos, tmp_path / "out", config)
-    names = data.load_photos(photos, tiny.short_side, photos.parent / "cache")[0].names
+    names = photo_sets.load_photos(photos, tiny.short_side, photos.parent / "cache")[0].names
     assert any(name.startswith("more/") for name in names)
     assert {names[number] for number in seen} == {name for name in names if not name.startswith("more/")}
     with pytest.raises(TrainingInputError, match="no photos are in 'mor'"):

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from bwcolor_training import losses
 from bwcolor_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, shrink
 from bwcolor_training.config import TrainConfig
-from bwcolor_training.data import datasets, photo_sets
+from bwcolor_training.data import datasets, photo_sets, sampling
 from bwcolor_training.data.degrade import Degradation, degrade
 from bwcolor_training.data.prefetch import Prefetcher
 from bwcolor_training.errors import TrainingInputError
@@ -90,8 +90,8 @@ def train(source: Source, out: Path, config: TrainConfig | None, *, resume: bool
     config = begun.config if minutes is None else dataclasses.replace(begun.config, minutes=minutes)
     begun = dataclasses.replace(begun, config=config)
     photo_set, processes = _gather(source, config, device, log)
-    weights = photo_sets.photo_weights(photo_set, config.folders, config.min_colorfulness)
-    train_numbers, valid_numbers = photo_sets.split(photo_set, config.validation, weights)
+    weights = sampling.photo_weights(photo_set, config.folders, config.min_colorfulness)
+    train_numbers, valid_numbers = sampling.split(photo_set, config.validation, weights)
     if not len(train_numbers):
         raise TrainingInputError(
             f"All {len(photo_set)} photos fell into the validation share or have weight 0; add photos, or --set"
@@ -138,9 +138,9 @@ def _loop(run: Run, processes: Processes, log: TrainingLog, photos: photo_sets.P
         while (progress := _shared_progress(run, processes)) < 1:
             if stage(config, progress) != present:
                 present = stage(config, progress)
-                numbers = photo_sets.large_enough(photos, train_numbers, config.sizes[present], config.max_enlargement)
+                numbers = sampling.large_enough(photos, train_numbers, config.sizes[present], config.max_enlargement)
                 log.stage(config, present, processes.world, len(numbers))
-                prefetcher.start(photo_sets.batches(
+                prefetcher.start(sampling.batches(
                     photos, numbers, config.sizes[present], config.batches[present], config.min_scale,
                     config.seed * 1000 + processes.rank, run.step, weights,
                 ))  # fmt: skip

@@ -12,18 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bwcolor_training.data import photo_sets
-from bwcolor_training.data.photo_sets import (
-    PhotoSet,
-    batches,
-    check_held_out,
-    crop,
-    joined,
-    large_enough,
-    load_photos,
-    one_source,
-    photo_weights,
-    split,
-)
+from bwcolor_training.data.photo_sets import PhotoSet, check_held_out, joined, load_photos, one_source
+from bwcolor_training.data.sampling import batches, crop, large_enough, photo_weights, split
 from bwcolor_training.errors import TrainingInputError
 from numpy.typing import NDArray
 from PIL import Image

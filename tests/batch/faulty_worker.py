@@ -1,7 +1,7 @@
 """bwcolor with decoders that misbehave on photos that say so; never imported, only run.
 
-    python trouble.py worker           the worker process
-    python trouble.py run ARGUMENTS    the command line, with such workers
+    python faulty_worker.py worker           the worker process
+    python faulty_worker.py run ARGUMENTS    the command line, with such workers
 
 A photo says so in a PNG's text chunk (see processes.photo), or by its name where it is about its output. What an
 environment variable BWCOLOR_TROUBLE holds applies to the whole process.

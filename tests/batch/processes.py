@@ -22,7 +22,7 @@ from bwcolor.batch.plan import Job
 from bwcolor.batch.supervisor import Supervisor
 from bwcolor.options import ColorizeOptions
 
-TROUBLE = str(Path(__file__).with_name("trouble.py"))
+TROUBLE = str(Path(__file__).with_name("faulty_worker.py"))
 WORKER = (sys.executable, TROUBLE, "worker")
 BWCOLOR = (sys.executable, "-m", "bwcolor")
 TROUBLED = (sys.executable, TROUBLE, "run")  # the same with workers that misbehave where a photo says so
@@ -41,7 +41,7 @@ FORMATS: dict[str, Callable[[int], bytes]] = {
 
 
 def photo(path: Path, trouble: str = "", seed: int = 0) -> Path:
-    """A small gray PNG, of which trouble.py knows what it does to a decoder."""
+    """A small gray PNG, of which faulty_worker.py knows what it does to a decoder."""
     notes = PngInfo()
     if trouble:
         notes.add_text("Comment", f"trouble:{trouble};")

@@ -188,7 +188,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from runs.test_ledger import record
+from batch.test_ledger import record
 from bwcolor.batch.ledger import Ledger
 out = Path(sys.argv[1])
 ledger = Ledger.open(out)

@@ -137,6 +137,6 @@ def test_two_models_are_averaged_by_name_and_path(photos: Path, tmp_path: Path) 
             "--output-range", "0,255")  # fmt: skip
     result = run(photos, "--out", tmp_path / "out", *AS_IS, "--model", f"one+{tmp_path / 'two.onnx'}")
     assert result.exit_code == 0, result.stderr
-    assert "one 1 on the CPU + two 1 on the CPU" in result.stderr
+    assert "Using models one 1 + two 1 on the CPU" in result.stderr
     wanted = rgb_to_chroma((TINT * 3 / 4).astype(np.float32))
     check_colours(photos, tmp_path / "out", wanted, lambda rgb: rgb_to_chroma(rgb))

@@ -120,7 +120,7 @@ def test_an_existing_file_is_kept_unless_told(
 ) -> None:
     target = tmp_path / "model.onnx"
     target.write_bytes(b"mine")
-    with pytest.raises(UsageError, match=r"model\.onnx exists already.*--overwrite"):
+    with pytest.raises(UsageError, match=r"model\.onnx already exists.*--overwrite"):
         export_onnx(small_checkpoint, target, ExportOptions(), overwrite=False)
     assert target.read_bytes() == b"mine"
     _no_export(monkeypatch)

@@ -45,7 +45,9 @@ Committed = dict[Path, tuple[int, int, int]]
 def committed(out: Path) -> Committed:
     """Inode, change of the inode and size of each output, without those that are being named at this moment."""
     found = {}
-    for path in out.rglob("[!.b]*.*"):
+    for path in (Path(place, name) for place, _, names in os.walk(out) for name in names):  # folders come and go
+        if path.name[0] in ".b":
+            continue
         status = path.stat()
         if path.suffix != ".part" and ".bwcolor" not in path.parts and status.st_nlink == 1:
             found[path] = (status.st_ino, status.st_ctime_ns, status.st_size)

@@ -45,12 +45,12 @@ Committed = dict[Path, tuple[int, int, int]]
 def committed(out: Path) -> Committed:
     """Inode, change of the inode and size of each output, without those that are being named at this moment."""
     found = {}
-    for path in (Path(place, name) for place, _, names in os.walk(out) for name in names):  # folders come and go
-        if path.name[0] in ".b":
-            continue
-        status = path.stat()
-        if path.suffix != ".part" and ".bwcolor" not in path.parts and status.st_nlink == 1:
-            found[path] = (status.st_ino, status.st_ctime_ns, status.st_size)
+    for place, folders, names in os.walk(out):
+        folders[:] = [name for name in folders if name != ".bwcolor"]  # what is in there comes and goes
+        for path in (Path(place, name) for name in names if name[0] not in ".b"):
+            status = path.stat()
+            if path.suffix != ".part" and status.st_nlink == 1:
+                found[path] = (status.st_ino, status.st_ctime_ns, status.st_size)
     return found
 
 

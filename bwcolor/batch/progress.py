@@ -164,7 +164,8 @@ class RunView:
         parts += [f"{self.left_out} left out"] if self.left_out else []
         parts += [f"{sidecars_in_words(self.report.sidecars)} copied"] if self.report.sidecars else []
         parts += [f"{self.left_by_limit:,} left for another run (--limit)"] if self.left_by_limit else []
-        self.say(f"{', '.join(parts)} in {seconds:.1f} s. Output: {out}")
+        where = f"Output: {out}" if out.exists() else "Nothing was written."
+        self.say(f"{', '.join(parts)} in {seconds:.1f} s. {where}")
         self._tell_left_alone()
         for note, count in self.report.notes.items():
             self.say(f"note: {count} of them: {note}")

@@ -29,7 +29,7 @@ def shown(capsys: pytest.CaptureFixture[str], level: int, *outcomes: Outcome) ->
     with RunView(len(outcomes), ROOT, level) as view:
         for one in outcomes:
             view.show(one)
-        view.summarize(Path("/out"))
+        view.summarize(Path.cwd())
     captured = capsys.readouterr()
     assert captured.out == "", "stdout is for results"
     return captured.err.split("\n")[:-1]
@@ -77,7 +77,7 @@ def test_the_summary_counts_every_end(capsys: pytest.CaptureFixture[str]) -> Non
     counts, *notes, failed = shown(capsys, 0, *ENDS)
     assert failed == "failed: sub/d.jpg: the file is empty"
     assert counts.startswith("2 colorized, 1 skipped (output exists; --overwrite replaces it), 1 failed in ")
-    assert counts.endswith(" s. Output: /out")
+    assert counts.endswith(f" s. Output: {Path.cwd()}")
     assert notes == ["note: 2 of them: colour profile (GRAY) left out", "note: 1 of them: pages left out"]
 
 
@@ -101,7 +101,7 @@ def test_failures_come_last_and_once(capsys: pytest.CaptureFixture[str]) -> None
         view.leave_out(LeftOut(ROOT / "huge.tif", "is too large", failed=True))
         for one in (outcome("a.jpg", "failed", "damaged"), outcome("b.jpg", "done"), ENDS[2]):
             view.show(one)
-        view.summarize(Path("/out"))
+        view.summarize(Path.cwd())
     left_out, counts, *failed = capsys.readouterr().err.splitlines()
     assert left_out == "left out: raw.dng: can't be read yet"
     assert counts.startswith(

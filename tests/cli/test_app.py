@@ -259,7 +259,12 @@ def test_a_single_photo_is_named_by_its_name(tmp_path: Path, tiny_model: Path) -
     result = run(tmp_path / "zero.jpg", "--model", tiny_model)
     assert result.exit_code == 1
     assert "failed: zero.jpg: the file is empty" in result.stderr
-    assert f"Output: {tmp_path / 'zero_colored.jpg'}" in result.stderr
+    assert "1 failed in " in result.stderr
+    assert "Nothing was written." in result.stderr
+    assert "zero_colored.jpg" not in result.stderr
+    Image.new("L", (40, 30), 90).save(tmp_path / "plain.jpg")
+    result = run(tmp_path / "plain.jpg", "--model", tiny_model)
+    assert f"Output: {tmp_path / 'plain_colored.jpg'}" in result.stderr
 
 
 def test_an_empty_argument_is_not_the_current_folder(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ def protect_imports() -> None:
     Folders that PYTHONPATH names by their full path stay, even where one of them is the current folder; so does the
     archive of a zipapp. What `python -m` and PYTHONPATH's `sitecustomize` have imported by now can't be undone.
     """
-    script = os.path.dirname(os.path.realpath(sys.argv[0]))
-    if sys.path and not sys.flags.safe_path and (_is_current(sys.path[0]) or sys.path[0] == script):
+    if sys.path and not sys.flags.safe_path and (_is_current(sys.path[0]) or sys.path[0] == _script_folder()):
         del sys.path[0]
     asked = [] if sys.flags.ignore_environment else _named_in("PYTHONPATH")
     if any(_is_current(folder) for folder in asked if not os.path.isabs(folder)):
@@ -44,6 +43,14 @@ def find_program(name: str) -> str | None:
         if os.path.isfile(program) and os.access(program, os.X_OK):
             return program
     return None
+
+
+def _script_folder() -> str | None:
+    """Finds the folder of the script that was started; None where its path began in a folder that was deleted."""
+    try:
+        return os.path.dirname(os.path.realpath(sys.argv[0]))
+    except FileNotFoundError:
+        return None
 
 
 def _named_in(variable: str) -> list[str]:

@@ -177,9 +177,12 @@ def test_a_current_folder_that_is_gone(monkeypatch: pytest.MonkeyPatch, tmp_path
     gone.rmdir()
     monkeypatch.setenv("PYTHONPATH", "/x:sub:")
     assert safe_python_path() == "/x"
-    monkeypatch.setattr(sys, "path", ["", "/x"])
-    protect_imports()
-    assert sys.path == ["/x"]
+    for started in ("-c", "bin/bwcolor", "/x/bin/bwcolor"):
+        monkeypatch.setattr(sys, "argv", [started])
+        for before in (["", "/x"], ["/x"]):  # the script's own folder is asked for only where the first is another
+            monkeypatch.setattr(sys, "path", before)
+            protect_imports()
+            assert sys.path == ["/x"]
 
 
 # Programs.

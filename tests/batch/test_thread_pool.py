@@ -210,7 +210,7 @@ def test_a_run_that_is_given_up_starts_no_more_photos_and_leaves_complete_output
         return flat(0, 0)(batch)
 
     model = FakeModel(slow_after_the_first)
-    outcomes = run(find_jobs(photos, out).jobs, model, ColorizeOptions(jobs=2))
+    outcomes = run(find_jobs(photos, out).jobs, model, ColorizeOptions(jobs=2, detail="fast"))
     assert next(outcomes).state == "done"
     until = time.monotonic() + SOON
     while len(model.inputs) < 3 and time.monotonic() < until:  # the one that ended and the two in work

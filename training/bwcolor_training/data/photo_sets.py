@@ -296,10 +296,10 @@ def is_gray(rgb: NDArray[np.uint8]) -> bool:
 
 def check_held_out(photos: PhotoSet, folders: Sequence[Path]) -> None:
     """Raises TrainingInputError when one of the photos is also in a folder that was to be kept out, by its content."""
+    known = dict(zip(photos.hashes, photos.names, strict=True))
     for folder in folders:
         if not folder.is_dir():
             raise TrainingInputError(f"{folder}: no such folder to hold out.")
-        known = dict(zip(photos.hashes, photos.names, strict=True))
         for path in _find(folder)[0]:
             name = known.get(hashlib.sha256(read_bytes(path)).hexdigest())
             if name is not None:
